@@ -1,0 +1,159 @@
+//! The configuration file, usable: every value checked, every policy compiled.
+//!
+//! Owns the types that the rest of the program is started with. Reads no clock and opens no socket;
+//! the names of the machine's interfaces are passed in.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::rules::Policy;
+
+/// All that `portcullis run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where sessions come from.
+    pub listeners: Vec<Listener>,
+    /// Bounds on everything that grows.
+    pub limits: Limits,
+    /// Where the record goes.
+    pub audit: AuditOutput,
+    /// What portcullis calls its own in the kernel.
+    pub kernel: Kernel,
+}
+
+/// One source of sessions.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name, unique in the file; rules and records use it.
+    pub name: String,
+    /// How sessions reach it.
+    pub kind: ListenerKind,
+    /// The address that the server sees as its client.
+    pub server_sees: ServerSees,
+    /// The rules that decide.
+    pub policy: Arc<Policy>,
+}
+
+/// How sessions reach a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// Connections that cross the edge are taken on their way (TPROXY); the server is whom they dialled.
+    Transparent {
+        /// Interfaces they come in by.
+        interfaces: Vec<String>,
+        /// Destination ports that are taken. Default: 21.
+        ports: Vec<u16>,
+        /// The local port they are handed to, both families. Default: 2121.
+        bind_port: u16,
+    },
+    /// Clients dial the edge, which stands for one server.
+    Published {
+        /// Addresses of the edge that clients dial.
+        listen: Vec<SocketAddr>,
+        /// The server, at most one per family; each family in `listen` has one.
+        servers: Vec<SocketAddr>,
+    },
+}
+
+/// The address that the server sees as its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerSees {
+    /// The edge's, as routing chooses it.
+    Edge,
+    /// The client's own.
+    Client,
+    /// A named address of the edge, per family.
+    Address {
+        /// For servers dialled over IPv4.
+        v4: Option<Ipv4Addr>,
+        /// For servers dialled over IPv6.
+        v6: Option<Ipv6Addr>,
+    },
+}
+
+/// Bounds on everything that grows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions at one time; the next is answered 421. 1 to 1,000,000. Default: 10,000.
+    pub sessions: usize,
+    /// Sessions at one time of one client address. Default: 100.
+    pub sessions_per_client: usize,
+    /// Pinholes open at one time. 1 to 1,000,000. Default: 10,000.
+    pub pinholes: usize,
+    /// Pinholes open at one time for one client address. Default: 100.
+    pub pinholes_per_client: usize,
+    /// How long an unused pinhole stays open. 1 s to 10 min. Default: 60 s.
+    pub pinhole_lifetime: Duration,
+    /// How long connecting to a server may take. 1 s to 5 min. Default: 10 s.
+    pub connect_timeout: Duration,
+    /// How long a control connection may be silent while no transfer runs. 5 s to 24 h. Default: 15 min.
+    pub idle_timeout: Duration,
+}
+
+/// Where the record goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditOutput {
+    /// EVE JSON lines on standard output.
+    Stdout,
+    /// EVE JSON lines appended to a file.
+    File(PathBuf),
+}
+
+/// What portcullis calls its own in the kernel; to be changed where another program uses the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The name of the nftables table (family inet). Default: `portcullis`.
+    pub table: String,
+    /// Bits of the packet mark that say "for a local socket". Default: 0x21 under mask 0xff.
+    pub packet_mark: Mark,
+    /// Bits of the connection mark that say "admitted". Default: 0x2100 under mask 0xff00.
+    pub connection_mark: Mark,
+    /// The routing table that delivers marked packets locally, 1 to 252 or from 256 up. Default: 121.
+    pub routing_table: u32,
+    /// Ports that portcullis announces for others, all ≥ 1024. Default: 49152–65535.
+    pub data_ports: RangeInclusive<u16>,
+}
+
+/// Some bits of a mark that is shared with other programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The bits that are set; a subset of `mask`.
+    pub value: u32,
+    /// The bits that are ours.
+    pub mask: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            sessions_per_client: 100,
+            pinholes: 10_000,
+            pinholes_per_client: 100,
+            pinhole_lifetime: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self {
+            table: "portcullis".to_owned(),
+            packet_mark: Mark {
+                value: 0x21,
+                mask: 0xff,
+            },
+            connection_mark: Mark {
+                value: 0x2100,
+                mask: 0xff00,
+            },
+            routing_table: 121,
+            data_ports: 49152..=65535,
+        }
+    }
+}

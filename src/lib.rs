@@ -1,0 +1,26 @@
+//! Portcullis, the FTP gate for Linux edges: the library behind the `portcullis` program.
+//!
+//! Dependencies point one way: `cli → app → proxy → firewall · audit · conntrack · net → inspect →
+//! rules · nat → ftp · pinhole`. `ftp`, `nat`, `rules`, `inspect` and `pinhole` are pure: no socket,
+//! no clock, no randomness, no async. `tests/architecture.rs` holds both statements.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a failed unwrap is a failed test"
+    )
+)]
+
+pub mod audit;
+pub mod config;
+pub mod conntrack;
+pub mod firewall;
+pub mod ftp;
+pub mod inspect;
+pub mod nat;
+pub mod net;
+pub mod pinhole;
+pub mod rules;
+pub mod yaml;

@@ -1,0 +1,98 @@
+//! Policies: rules as written in YAML, compiled, and asked for a verdict.
+//!
+//! Pure: a policy decides from the [`Request`] alone. First match decides; no match is a deny by the
+//! built-in rule `default`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::ftp::Verb;
+
+/// One command about to be carried out, as the rules see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The listener that took the session.
+    pub listener: &'a str,
+    /// The address that dialled the control connection.
+    pub client: IpAddr,
+    /// The server's own address.
+    pub server: IpAddr,
+    /// The name given in USER; `None` before it.
+    pub user: Option<&'a str>,
+    /// The command's verb.
+    pub verb: &'a Verb,
+    /// The first word after SITE, in upper case; `None` for other verbs.
+    pub site: Option<&'a str>,
+    /// The resolved path, absolute where the directory is known; `None` for commands without one.
+    pub path: Option<&'a [u8]>,
+}
+
+/// What a rule says to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The command is forwarded.
+    Allow,
+    /// The command is answered here, with this complete reply line (`550 …`, no line end).
+    Deny(Arc<str>),
+}
+
+/// Names a rule and the place where it is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuleName {
+    /// The rule's stable id.
+    pub id: String,
+    /// File and line, `rules/edge.yaml:14`; `built-in` for the default rule.
+    pub at: String,
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.id, self.at)
+    }
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What to do.
+    pub decision: Decision,
+    /// The one rule that decided.
+    pub rule: Arc<RuleName>,
+    /// Whether the data connection of an active transfer must come from port 20.
+    pub source_port_20: bool,
+}
+
+mod protocol;
+
+pub use protocol::{Protocol, Reaction};
+
+/// A compiled policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    protocol: Protocol,
+}
+
+impl Policy {
+    /// Decides on one command; names exactly one rule, the built-in `default` included.
+    pub fn decide(&self, _request: &Request<'_>) -> Verdict {
+        Verdict {
+            decision: Decision::Allow,
+            rule: Arc::new(RuleName {
+                id: "default".into(),
+                at: "built-in".into(),
+            }),
+            source_port_20: false,
+        }
+    }
+
+    /// How strictly peers are held to the protocol.
+    pub fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    /// Whether any rule looks at paths, so that the session's directory must be known.
+    pub fn uses_paths(&self) -> bool {
+        false
+    }
+}

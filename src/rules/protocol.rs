@@ -1,0 +1,62 @@
+//! How strictly a policy holds peers to the protocol: the choices that protocol rules leave open.
+
+use std::ops::RangeInclusive;
+
+/// What happens to something the protocol does not allow but programs send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// It is taken, in the way that cannot do harm.
+    Accept,
+    /// It is answered with an error and recorded; the session goes on.
+    Refuse,
+    /// It is recorded and the session is closed.
+    Close,
+}
+
+/// The protocol section of a policy; the default is what edges want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// `bare-lf`: a line that ends with LF alone. Default: accept (sent on with CRLF).
+    pub bare_lf: Reaction,
+    /// `unknown-commands`: a verb outside [`crate::ftp::Verb::KNOWN`]. Default: refuse.
+    pub unknown_commands: Reaction,
+    /// `unrequested-passive-reply`: a 227, 228 or 229 nobody asked for. Refuse drops the reply. Default: close.
+    pub unrequested_passive_reply: Reaction,
+    /// `foreign-passive-address`: a 227 that names another host than the server. Accept puts the
+    /// server's own address in its place; the claimed one is never used. Default: accept.
+    pub foreign_passive_address: Reaction,
+    /// `transfers-before-login`: transfer commands before 230. Default: refuse.
+    pub transfers_before_login: Reaction,
+    /// `pinhole-opens: immediate` opens an active pinhole before the server has accepted PORT, for
+    /// servers that connect early. Default: false (`on-acceptance`).
+    pub open_immediately: bool,
+    /// `refused-ports`: ports from 1024 up that no announcement may name. Default: none.
+    pub refused_ports: Vec<RangeInclusive<u16>>,
+    /// `max-line`: bytes of a line whose verb takes a path, 512 to 4096. Default: 4096.
+    pub max_line: usize,
+    /// `max-unanswered`: commands without a reply before reading stops, 1 to 1000. Default: 20.
+    pub max_unanswered: usize,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self {
+            bare_lf: Reaction::Accept,
+            unknown_commands: Reaction::Refuse,
+            unrequested_passive_reply: Reaction::Close,
+            foreign_passive_address: Reaction::Accept,
+            transfers_before_login: Reaction::Refuse,
+            open_immediately: false,
+            refused_ports: Vec::new(),
+            max_line: 4096,
+            max_unanswered: 20,
+        }
+    }
+}
+
+impl Protocol {
+    /// Whether an announcement may name `port` (protocol rules 27 and 28).
+    pub fn allows_port(&self, port: u16) -> bool {
+        port >= 1024 && !self.refused_ports.iter().any(|range| range.contains(&port))
+    }
+}
