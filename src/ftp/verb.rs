@@ -56,7 +56,140 @@ verbs! {
     Mfmt "MFMT", Mfct "MFCT", Mff "MFF", Hash "HASH", Rang "RANG", Clnt "CLNT", Csid "CSID",
     Avbl "AVBL", Xcrc "XCRC", Xmd5 "XMD5", Xsha "XSHA", Xsha1 "XSHA1", Xsha256 "XSHA256",
     Xsha512 "XSHA512", Md5 "MD5", Comb "COMB", Esta "ESTA", Estp "ESTP", Spsv "SPSV", Cpsv "CPSV",
-    Sscn "SSCN", Pret "PRET",
+    Patsw "P@SW", Sscn "SSCN", Pret "PRET",
+}
+
+/// What stands behind a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// A pathname, all of it.
+    Pathname,
+    /// A pathname or nothing.
+    OptionalPathname,
+    /// Options that clients put first (`-la`), then a pathname or nothing.
+    OptionsAndPathname,
+    /// A time or facts, one space, then a pathname.
+    FactsAndPathname,
+    /// Nothing: the parent directory is meant.
+    Parent,
+    /// A secret that is never shown (protocol rule 60).
+    Secret,
+    /// Free text that may be as long as a pathname.
+    FreeText,
+    /// Short words.
+    Other,
+}
+
+impl Verb {
+    /// What stands behind the verb.
+    pub fn argument(&self) -> Argument {
+        match self {
+            Self::Cwd
+            | Self::Xcwd
+            | Self::Smnt
+            | Self::Retr
+            | Self::Stor
+            | Self::Appe
+            | Self::Rnfr
+            | Self::Rnto
+            | Self::Dele
+            | Self::Rmd
+            | Self::Xrmd
+            | Self::Mkd
+            | Self::Xmkd
+            | Self::Mdtm
+            | Self::Size
+            | Self::Mlst
+            | Self::Mlsd
+            | Self::Hash
+            | Self::Xcrc
+            | Self::Xmd5
+            | Self::Xsha
+            | Self::Xsha1
+            | Self::Xsha256
+            | Self::Xsha512
+            | Self::Md5
+            | Self::Comb => Argument::Pathname,
+            Self::Stou | Self::Stat => Argument::OptionalPathname,
+            Self::List | Self::Nlst => Argument::OptionsAndPathname,
+            Self::Mfmt | Self::Mfct | Self::Mff => Argument::FactsAndPathname,
+            Self::Cdup | Self::Xcup => Argument::Parent,
+            Self::Pass | Self::Acct => Argument::Secret,
+            Self::Site => Argument::FreeText,
+            Self::User
+            | Self::Rein
+            | Self::Quit
+            | Self::Port
+            | Self::Pasv
+            | Self::Type
+            | Self::Stru
+            | Self::Mode
+            | Self::Allo
+            | Self::Rest
+            | Self::Abor
+            | Self::Pwd
+            | Self::Syst
+            | Self::Help
+            | Self::Noop
+            | Self::Xpwd
+            | Self::Eprt
+            | Self::Epsv
+            | Self::Lprt
+            | Self::Lpsv
+            | Self::Auth
+            | Self::Adat
+            | Self::Pbsz
+            | Self::Prot
+            | Self::Ccc
+            | Self::Mic
+            | Self::Conf
+            | Self::Enc
+            | Self::Feat
+            | Self::Opts
+            | Self::Lang
+            | Self::Host
+            | Self::Algs
+            | Self::Rang
+            | Self::Clnt
+            | Self::Csid
+            | Self::Avbl
+            | Self::Esta
+            | Self::Estp
+            | Self::Spsv
+            | Self::Cpsv
+            | Self::Patsw
+            | Self::Sscn
+            | Self::Pret
+            | Self::Other(_) => Argument::Other,
+        }
+    }
+
+    /// Whether a line with this verb may be as long as a pathname makes it.
+    pub fn takes_path(&self) -> bool {
+        !matches!(
+            self.argument(),
+            Argument::Other | Argument::Secret | Argument::Parent
+        )
+    }
+
+    /// Whether the command uses a data connection.
+    pub fn transfers(&self) -> bool {
+        matches!(
+            self,
+            Self::Retr
+                | Self::Stor
+                | Self::Stou
+                | Self::Appe
+                | Self::List
+                | Self::Nlst
+                | Self::Mlsd
+        )
+    }
+
+    /// Whether the argument is a secret that is never shown (protocol rule 60).
+    pub fn hides_argument(&self) -> bool {
+        self.argument() == Argument::Secret
+    }
 }
 
 impl fmt::Display for Verb {

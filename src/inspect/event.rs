@@ -170,8 +170,8 @@ pub struct Transferred {
     pub counters: Option<Counters>,
     /// From the first packet seen to the last.
     pub duration: Option<Duration>,
-    /// The final reply's code.
-    pub code: u16,
+    /// The final reply's code; `None` where the session ended before one came.
+    pub code: Option<u16>,
     /// How it ended.
     pub outcome: TransferOutcome,
 }

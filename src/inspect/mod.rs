@@ -1,10 +1,355 @@
 //! The session state machine: bytes and instants in, actions out.
 //!
-//! Pure: no socket, no clock, no randomness, no async. The live proxy and the tests drive the same type.
+//! Pure: no socket, no clock, no randomness, no async. The live proxy and the tests drive the same
+//! type. After every `handle_…` the driver drains [`Inspector::poll_action`]; the same input gives
+//! the same actions, however it was cut into pieces.
 
+mod action;
+mod client;
+mod directory;
 mod event;
+mod pending;
+mod server;
+mod setup;
+mod transfer;
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ftp::{LineBuffer, ReplyReader};
+use crate::nat::Legs;
+use crate::pinhole::PinholeId;
+use crate::rules::Policy;
+
+pub use action::{Action, PinholeNews};
 pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
 };
+
+use directory::Directory;
+use pending::Pending;
+use setup::Setup;
+use transfer::Transfers;
+
+/// What a session is held to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of the listener that took it.
+    pub listener: Arc<str>,
+    /// The addresses of its control connections.
+    pub legs: Legs,
+    /// The rules that decide.
+    pub policy: Arc<Policy>,
+    /// How long an unused pinhole stays open.
+    pub pinhole_lifetime: Duration,
+    /// How long both sides may be silent while no transfer runs.
+    pub idle_timeout: Duration,
+    /// The edge's own addresses, which no announcement may name.
+    pub edge_addresses: Arc<[IpAddr]>,
+}
+
+/// Bytes of each direction that are held unread; reading stops above it.
+const MAX_HELD: usize = 16 * 1024;
+
+/// How long the client may take to close after the server has.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One session, from the greeting to the last record.
+#[derive(Debug)]
+pub struct Inspector {
+    settings: Settings,
+    client: Stream,
+    server: Stream,
+    replies: ReplyReader,
+    /// Commands without a final reply, oldest first; never longer than `max-unanswered`.
+    pending: VecDeque<Pending>,
+    /// The pinhole on its way, if one is.
+    setup: Setup,
+    transfers: Transfers,
+    user: Option<Arc<str>>,
+    logged_in: bool,
+    /// EPSV ALL was sent and not refused (RFC 2428 §4).
+    epsv_all: bool,
+    directory: Directory,
+    actions: VecDeque<Action>,
+    started: Instant,
+    moved: Instant,
+    ending: Option<EndReason>,
+    ended: bool,
+}
+
+/// One direction as it comes in.
+#[derive(Debug, Default)]
+struct Stream {
+    buffer: LineBuffer,
+    taken: u64,
+    finished: bool,
+    finish_passed_on: bool,
+}
+
+impl Inspector {
+    /// Begins a session whose two control connections stand.
+    pub fn new(settings: Settings, now: Instant) -> Self {
+        let mut inspector = Self {
+            settings,
+            client: Stream::default(),
+            server: Stream::default(),
+            replies: ReplyReader::default(),
+            pending: VecDeque::from([Pending::Greeting { preliminary: false }]),
+            setup: Setup::default(),
+            transfers: Transfers::default(),
+            user: None,
+            logged_in: false,
+            epsv_all: false,
+            directory: Directory::default(),
+            actions: VecDeque::new(),
+            started: now,
+            moved: now,
+            ending: None,
+            ended: false,
+        };
+        inspector.record(Event::SessionStarted);
+        inspector
+    }
+
+    /// Takes bytes of the client.
+    pub fn handle_client(&mut self, bytes: &[u8], now: Instant) {
+        self.moved = now;
+        self.client.take(bytes);
+        self.advance(now);
+    }
+
+    /// Takes bytes of the server.
+    pub fn handle_server(&mut self, bytes: &[u8], now: Instant) {
+        self.moved = now;
+        self.server.take(bytes);
+        self.advance(now);
+    }
+
+    /// Takes the end of one side's stream: it sends no more, but may still read.
+    pub fn handle_finish(&mut self, side: Side, now: Instant) {
+        self.moved = now;
+        match side {
+            Side::Client => self.client.finished = true,
+            Side::Server => self.server.finished = true,
+        }
+        self.advance(now);
+    }
+
+    /// One side's connection broke; the other is to be broken in the same way.
+    pub fn handle_reset(&mut self, side: Side, now: Instant) {
+        let reason = match side {
+            Side::Client => EndReason::ClientReset,
+            Side::Server => EndReason::ServerReset,
+        };
+        self.end(reason, now);
+        self.advance(now);
+    }
+
+    /// Takes the answer to [`Action::LeasePort`]: the port, or `None` where none could be had.
+    pub fn handle_port(&mut self, id: PinholeId, port: Option<u16>, now: Instant) {
+        self.port_leased(id, port, now);
+        self.advance(now);
+    }
+
+    /// Takes news of a pinhole.
+    pub fn handle_pinhole(&mut self, id: PinholeId, news: PinholeNews, now: Instant) {
+        self.pinhole_changed(id, news, now);
+        self.advance(now);
+    }
+
+    /// Ends the session from outside: the client is told `421` with `text`.
+    pub fn handle_stop(&mut self, reason: EndReason, text: &str, now: Instant) {
+        if self.ending.is_none() {
+            self.send_client(format!("421 {text}\r\n").into_bytes());
+            self.end(reason, now);
+        }
+        self.hurry_transfers(now);
+        self.transfers_timed_out(now);
+        self.advance(now);
+    }
+
+    /// Takes the passing of time; to be called at [`Self::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.transfers_timed_out(now);
+        if self.idle_deadline().is_some_and(|deadline| now >= deadline) {
+            let reason = if self.server.finished {
+                EndReason::ServerClosed
+            } else {
+                self.send_client(b"421 Idle for too long, closing.\r\n".to_vec());
+                EndReason::Idle
+            };
+            self.end(reason, now);
+        }
+        self.advance(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is to be called; `None` once all is said.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
+        [self.transfers.deadline(), self.idle_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether more bytes of this side are wanted; while not, its socket is left unread.
+    pub fn wants(&self, side: Side) -> bool {
+        let stream = match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        };
+        self.ending.is_none() && !stream.finished && stream.buffer.len() < MAX_HELD
+    }
+
+    /// Whether the session is over and all is on the record.
+    pub fn is_over(&self) -> bool {
+        self.ended && self.actions.is_empty()
+    }
+
+    /// Does all that can be done with what is there.
+    fn advance(&mut self, now: Instant) {
+        while self.ending.is_none() && (self.step_server(now) || self.step_client(now)) {}
+        if self.ending.is_none() {
+            self.pass_on_finish(now);
+        }
+        if let Some(reason) = &self.ending
+            && !self.ended
+            && self.transfers.is_empty()
+        {
+            let ended = Event::SessionEnded {
+                reason: reason.clone(),
+                lasted: now.saturating_duration_since(self.started),
+                bytes_from_client: self.client.taken,
+                bytes_from_server: self.server.taken,
+            };
+            self.ended = true;
+            self.record(ended);
+        }
+    }
+
+    fn pass_on_finish(&mut self, now: Instant) {
+        if self.server.finished && !self.server_is_held() && !self.server.finish_passed_on {
+            self.server.finish_passed_on = true;
+            self.retire_pinhole(PinholeEnd::SessionClosed, now);
+            self.actions.push_back(Action::FinishToClient);
+        }
+        if self.client.finished && !self.client_is_held() && !self.client.finish_passed_on {
+            self.client.finish_passed_on = true;
+            self.actions.push_back(Action::FinishToServer);
+        }
+        if self.server.finish_passed_on && self.client.finished {
+            let reason = match self.client.finish_passed_on {
+                true => EndReason::ClientClosed,
+                false => EndReason::ServerClosed,
+            };
+            self.end(reason, now);
+        }
+    }
+
+    /// Closes both connections and every pinhole; what is still being counted is waited for.
+    fn end(&mut self, reason: EndReason, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.abandon_setup();
+        self.retire_pinhole(PinholeEnd::SessionClosed, now);
+        self.client.buffer.clear();
+        self.server.buffer.clear();
+        self.pending.clear();
+        self.actions.push_back(Action::Close);
+        self.ending = Some(reason);
+    }
+
+    /// Protocol rule 67: control is not idle while data moves.
+    fn idle_deadline(&self) -> Option<Instant> {
+        if self.ending.is_some() {
+            None
+        } else if self.server.finish_passed_on {
+            Some(self.moved + LINGER_TIMEOUT)
+        } else if self.transfer_runs() {
+            None
+        } else {
+            Some(self.moved + self.settings.idle_timeout)
+        }
+    }
+
+    fn transfer_runs(&self) -> bool {
+        self.transfers.moving() || self.pending.iter().any(Pending::is_transfer)
+    }
+
+    fn send_client(&mut self, line: Vec<u8>) {
+        self.actions.push_back(Action::ToClient(line));
+    }
+
+    fn send_server(&mut self, line: Vec<u8>) {
+        self.actions.push_back(Action::ToServer(line));
+    }
+
+    fn record(&mut self, event: Event) {
+        let record = Record {
+            user: self.user.clone(),
+            event,
+        };
+        self.actions.push_back(Action::Record(Box::new(record)));
+    }
+
+    fn violated(&mut self, by: Side, violation: Violation, line: &[u8]) {
+        self.record(Event::Violated {
+            by,
+            violation,
+            line: shown_line(line),
+        });
+    }
+}
+
+impl Stream {
+    fn take(&mut self, bytes: &[u8]) {
+        self.taken = self
+            .taken
+            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.buffer.extend(bytes);
+    }
+}
+
+fn with_line_end(line: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(line.len() + 2);
+    whole.extend_from_slice(line);
+    whole.extend_from_slice(b"\r\n");
+    whole
+}
+
+/// Bytes of an offending line that are shown.
+const MAX_SHOWN: usize = 256;
+
+/// A line as it may be shown: bytes outside UTF-8 replaced, and nothing behind PASS or ACCT, even
+/// where the line is too broken to have a verb (protocol rule 60).
+fn shown_line(line: &[u8]) -> String {
+    let upper = line.get(..MAX_SHOWN).unwrap_or(line).to_ascii_uppercase();
+    let secret = upper
+        .windows(4)
+        .position(|word| word == b"PASS" || word == b"ACCT")
+        .filter(|&start| {
+            upper
+                .get(..start)
+                .is_some_and(|before| !before.contains(&b' '))
+        });
+    let (end, mark) = match secret {
+        Some(start) => (start + 4, " ***"),
+        None if line.len() > MAX_SHOWN => (MAX_SHOWN, " …"),
+        None => (line.len(), ""),
+    };
+    let mut text = String::from_utf8_lossy(line.get(..end).unwrap_or(line)).into_owned();
+    text.push_str(mark);
+    text
+}

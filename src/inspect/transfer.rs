@@ -1,0 +1,308 @@
+//! Pinholes and transfers: from the announcement to the last count.
+//!
+//! At most one pinhole of a session is open (protocol rule 41). What has closed is kept until the
+//! kernel has said what went through it, so that the record has the bytes.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::pinhole::{Counters, Pinhole, PinholeId};
+use crate::rules::RuleName;
+
+use super::pending::{Expects, Pending};
+use super::{
+    Action, Command, Event, Inspector, Mode, PinholeEnd, PinholeNews, TransferOutcome, Transferred,
+};
+
+/// How long the kernel's word that a pinhole was used may come after the transfer's end.
+const SEEN_GRACE: Duration = Duration::from_millis(250);
+/// How long data may still move after the transfer's end before it is counted as it is.
+const DRAIN_GRACE: Duration = Duration::from_secs(60);
+/// How long the answer to a measurement may take.
+const MEASURE_GRACE: Duration = Duration::from_secs(1);
+/// Closed pinholes whose counts are waited for; above it the oldest is recorded without.
+const MAX_FINISHING: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Transfers {
+    pub(super) open: Option<Open>,
+    finishing: VecDeque<Finishing>,
+    last_id: u64,
+}
+
+/// A pinhole in the kernel and the command it serves.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: PinholeId,
+    pub(super) pinhole: Pinhole,
+    pub(super) mode: Mode,
+    pub(super) announced: SocketAddr,
+    pub(super) rule: Arc<RuleName>,
+    pub(super) opened: Instant,
+    pub(super) unused_after: Instant,
+    pub(super) used: bool,
+    pub(super) counted: Option<(Option<Counters>, Option<Duration>)>,
+    pub(super) command: Option<(Command, Arc<RuleName>)>,
+}
+
+#[derive(Debug)]
+struct Finishing {
+    open: Open,
+    end: PinholeEnd,
+    code: Option<u16>,
+    deadline: Instant,
+    measuring: bool,
+}
+
+impl Transfers {
+    /// Whether nothing is waited for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.finishing.is_empty()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let open = self
+            .open
+            .as_ref()
+            .filter(|open| !open.used)
+            .map(|open| open.unused_after);
+        self.finishing
+            .iter()
+            .map(|finishing| finishing.deadline)
+            .chain(open)
+            .min()
+    }
+
+    /// Whether a data connection is known to stand.
+    pub(super) fn moving(&self) -> bool {
+        let closing = self.finishing.iter().map(|finishing| &finishing.open);
+        self.open
+            .iter()
+            .chain(closing)
+            .any(|open| open.used && open.counted.is_none())
+    }
+
+    pub(super) fn next_id(&mut self) -> PinholeId {
+        self.last_id += 1;
+        PinholeId(self.last_id)
+    }
+
+    fn find(&mut self, id: PinholeId) -> Option<&mut Open> {
+        let closing = self
+            .finishing
+            .iter_mut()
+            .map(|finishing| &mut finishing.open);
+        self.open
+            .iter_mut()
+            .chain(closing)
+            .find(|open| open.id == id)
+    }
+}
+
+impl Inspector {
+    pub(super) fn pinhole_changed(&mut self, id: PinholeId, news: PinholeNews, now: Instant) {
+        match news {
+            PinholeNews::Opened => self.pinhole_answered(id, None),
+            PinholeNews::Refused(reason) => self.pinhole_answered(id, Some(reason)),
+            PinholeNews::Used => {
+                let Some(open) = self.transfers.find(id).filter(|open| !open.used) else {
+                    return;
+                };
+                open.used = true;
+                let after = now.saturating_duration_since(open.opened);
+                let used = Event::PinholeUsed {
+                    id,
+                    pinhole: open.pinhole,
+                    after,
+                };
+                for finishing in &mut self.transfers.finishing {
+                    if finishing.open.id == id && !finishing.measuring {
+                        finishing.deadline = now + DRAIN_GRACE;
+                    }
+                }
+                self.record(used);
+            }
+            PinholeNews::Closed { counters, duration } => {
+                self.moved = now;
+                if let Some(open) = self.transfers.find(id) {
+                    open.counted = Some((counters, duration));
+                }
+                self.settle_counted();
+            }
+        }
+    }
+
+    /// A transfer command goes to the server: the open pinhole is for it.
+    pub(super) fn serve_transfer(
+        &mut self,
+        command: &Command,
+        rule: &Arc<RuleName>,
+    ) -> Option<PinholeId> {
+        let open = self
+            .transfers
+            .open
+            .as_mut()
+            .filter(|open| open.command.is_none())?;
+        open.command = Some((command.clone(), Arc::clone(rule)));
+        Some(open.id)
+    }
+
+    /// The final reply to a transfer command.
+    pub(super) fn transfer_replied(&mut self, id: Option<PinholeId>, code: u16, now: Instant) {
+        if self
+            .transfers
+            .open
+            .as_ref()
+            .is_some_and(|open| Some(open.id) == id)
+        {
+            let end = match code {
+                200..300 => PinholeEnd::TransferEnded,
+                _ => PinholeEnd::TransferRefused,
+            };
+            self.retire(end, Some(code), now);
+        } else if let Some(finishing) = self
+            .transfers
+            .finishing
+            .iter_mut()
+            .find(|finishing| Some(finishing.open.id) == id)
+        {
+            finishing.code = Some(code);
+        }
+    }
+
+    /// Closes the session's pinhole in the kernel and waits for what is still to be counted.
+    pub(super) fn retire_pinhole(&mut self, end: PinholeEnd, now: Instant) {
+        self.retire(end, None, now);
+    }
+
+    /// The same, unless its connection stands.
+    pub(super) fn retire_unused_pinhole(&mut self, end: PinholeEnd, now: Instant) {
+        if self.transfers.open.as_ref().is_some_and(|open| !open.used) {
+            self.retire(end, None, now);
+        }
+    }
+
+    fn retire(&mut self, end: PinholeEnd, code: Option<u16>, now: Instant) {
+        let Some(open) = self.transfers.open.take() else {
+            return;
+        };
+        self.actions.push_back(Action::ClosePinhole { id: open.id });
+        let grace = if open.used { DRAIN_GRACE } else { SEEN_GRACE };
+        let finishing = Finishing {
+            open,
+            end,
+            code,
+            deadline: now + grace,
+            measuring: false,
+        };
+        self.transfers.finishing.push_back(finishing);
+        self.settle_counted();
+        if self.transfers.finishing.len() > MAX_FINISHING
+            && let Some(oldest) = self.transfers.finishing.pop_front()
+        {
+            self.settle(oldest);
+        }
+    }
+
+    pub(super) fn transfers_timed_out(&mut self, now: Instant) {
+        if let Some(open) = &self.transfers.open
+            && !open.used
+            && now >= open.unused_after
+        {
+            self.retire(PinholeEnd::Expired, None, now);
+        }
+        for _ in 0..self.transfers.finishing.len() {
+            let Some(mut finishing) = self.transfers.finishing.pop_front() else {
+                break;
+            };
+            if now < finishing.deadline {
+                self.transfers.finishing.push_back(finishing);
+            } else if finishing.open.used && !finishing.measuring {
+                finishing.measuring = true;
+                finishing.deadline = now + MEASURE_GRACE;
+                self.actions.push_back(Action::MeasurePinhole {
+                    id: finishing.open.id,
+                });
+                self.transfers.finishing.push_back(finishing);
+            } else {
+                self.settle(finishing);
+            }
+        }
+    }
+
+    /// Makes everything that is waited for due at once.
+    pub(super) fn hurry_transfers(&mut self, now: Instant) {
+        for finishing in &mut self.transfers.finishing {
+            finishing.deadline = finishing.deadline.min(now);
+        }
+    }
+
+    fn settle_counted(&mut self) {
+        for _ in 0..self.transfers.finishing.len() {
+            let Some(finishing) = self.transfers.finishing.pop_front() else {
+                break;
+            };
+            match finishing.open.counted {
+                // A transfer without its reply waits for it while the session lasts.
+                Some(_) if finishing.code.is_some() || !self.awaits_reply(&finishing.open) => {
+                    self.settle(finishing);
+                }
+                _ => self.transfers.finishing.push_back(finishing),
+            }
+        }
+    }
+
+    fn awaits_reply(&self, open: &Open) -> bool {
+        self.pending
+            .iter()
+            .filter_map(Pending::expects)
+            .any(|expects| matches!(expects, Expects::TransferEnd(id) if *id == Some(open.id)))
+    }
+
+    fn settle(&mut self, finishing: Finishing) {
+        let Finishing {
+            open, end, code, ..
+        } = finishing;
+        let Open {
+            id,
+            pinhole,
+            mode,
+            announced,
+            used,
+            counted,
+            command,
+            ..
+        } = open;
+        self.actions.push_back(Action::ForgetPinhole { id });
+        if !used {
+            return self.record(Event::PinholeUnused {
+                id,
+                pinhole,
+                reason: end,
+            });
+        }
+        let Some((command, rule)) = command else {
+            return;
+        };
+        let (counters, duration) = counted.unwrap_or_default();
+        self.record(Event::Transferred(Transferred {
+            command,
+            rule,
+            mode,
+            pinhole,
+            id,
+            announced,
+            rewritten: pinhole.announced,
+            counters,
+            duration,
+            code,
+            outcome: match code {
+                Some(200..300) => TransferOutcome::Completed,
+                Some(_) => TransferOutcome::Failed,
+                None => TransferOutcome::Abandoned,
+            },
+        }));
+    }
+}
