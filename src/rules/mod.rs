@@ -63,36 +63,17 @@ pub struct Verdict {
     pub source_port_20: bool,
 }
 
+mod class;
+mod commands;
+mod compile;
+mod glob;
+mod index;
+mod networks;
+mod policy;
 mod protocol;
+mod rule;
 
+pub use class::Class;
+pub(crate) use compile::is_name;
+pub use policy::Policy;
 pub use protocol::{Protocol, Reaction};
-
-/// A compiled policy.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    protocol: Protocol,
-}
-
-impl Policy {
-    /// Decides on one command; names exactly one rule, the built-in `default` included.
-    pub fn decide(&self, _request: &Request<'_>) -> Verdict {
-        Verdict {
-            decision: Decision::Allow,
-            rule: Arc::new(RuleName {
-                id: "default".into(),
-                at: "built-in".into(),
-            }),
-            source_port_20: false,
-        }
-    }
-
-    /// How strictly peers are held to the protocol.
-    pub fn protocol(&self) -> &Protocol {
-        &self.protocol
-    }
-
-    /// Whether any rule looks at paths, so that the session's directory must be known.
-    pub fn uses_paths(&self) -> bool {
-        false
-    }
-}

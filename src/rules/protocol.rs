@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::yaml::{Node, Report};
+
 /// What happens to something the protocol does not allow but programs send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaction {
@@ -57,6 +59,65 @@ impl Default for Protocol {
 impl Protocol {
     /// Whether an announcement may name `port` (protocol rules 27 and 28).
     pub fn allows_port(&self, port: u16) -> bool {
-        port >= 1024 && !self.refused_ports.iter().any(|range| range.contains(&port))
+        port >= FIRST_PORT && !self.refused_ports.iter().any(|range| range.contains(&port))
     }
+}
+
+/// Lowest port that an announcement may name.
+const FIRST_PORT: u16 = 1024;
+
+/// Reads the `protocol` section of a policy; what is not written keeps its default.
+pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
+    let mut protocol = Protocol::default();
+    let Some(mut map) = report.map(node, "`protocol`") else {
+        return protocol;
+    };
+    let reactions: [(&'static str, &mut Reaction); 5] = [
+        ("bare-lf", &mut protocol.bare_lf),
+        ("unknown-commands", &mut protocol.unknown_commands),
+        (
+            "unrequested-passive-reply",
+            &mut protocol.unrequested_passive_reply,
+        ),
+        (
+            "foreign-passive-address",
+            &mut protocol.foreign_passive_address,
+        ),
+        (
+            "transfers-before-login",
+            &mut protocol.transfers_before_login,
+        ),
+    ];
+    let words = [
+        ("accept", Reaction::Accept),
+        ("refuse", Reaction::Refuse),
+        ("close", Reaction::Close),
+    ];
+    for (name, place) in reactions {
+        let read = map.optional(name);
+        let read = read.and_then(|node| report.choice(node, &format!("`{name}`"), &words));
+        *place = read.unwrap_or(*place);
+    }
+    let moments = [("on-acceptance", false), ("immediate", true)];
+    if let Some(node) = map.optional("pinhole-opens") {
+        let read = report.choice(node, "`pinhole-opens`", &moments);
+        protocol.open_immediately = read.unwrap_or_default();
+    }
+    if let Some(node) = map.optional("refused-ports") {
+        for item in report.one_or_many(node, "`refused-ports`") {
+            let read = report.ports(item, "`refused-ports`", FIRST_PORT);
+            protocol.refused_ports.extend(read);
+        }
+    }
+    for (name, place, range) in [
+        ("max-line", &mut protocol.max_line, 512..=4096),
+        ("max-unanswered", &mut protocol.max_unanswered, 1..=1000),
+    ] {
+        let read = map.optional(name);
+        let read = read.and_then(|node| report.integer(node, &format!("`{name}`"), range));
+        let read = read.and_then(|number| usize::try_from(number).ok());
+        *place = read.unwrap_or(*place);
+    }
+    map.finish(report);
+    protocol
 }

@@ -1,0 +1,239 @@
+//! Globs on user names and paths, matched in one pass over bytes; no pattern makes it slow.
+
+/// Bytes of a pattern at most.
+pub(super) const MAX_PATTERN: usize = 255;
+
+/// A compiled glob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Glob {
+    text: String,
+    steps: Vec<Step>,
+    /// The pattern has no `/` and is matched against the last segment.
+    last_segment: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// This byte.
+    Byte(u8),
+    /// The first byte of one character other than `/`.
+    First,
+    /// Any number of bytes that continue a UTF-8 character.
+    Rest,
+    /// Any number of bytes other than `/`.
+    Segment,
+    /// Any number of bytes.
+    Any,
+    /// Any number of whole segments, each with its `/`.
+    Folders,
+}
+
+impl Glob {
+    /// Compiles a pattern for names: `*` stands for any text, `?` for one character.
+    pub(super) fn name(pattern: &str) -> Self {
+        Self::compile(pattern, false)
+    }
+
+    /// Compiles a pattern for paths: `*` stays within one segment, `**` crosses them.
+    pub(super) fn path(pattern: &str) -> Self {
+        Self::compile(pattern, true)
+    }
+
+    /// Whether the pattern is plain text.
+    pub(super) fn literal(&self) -> Option<&str> {
+        let plain = self.steps.iter().all(|step| matches!(step, Step::Byte(_)));
+        plain.then_some(self.text.as_str())
+    }
+
+    /// Whether it begins at the root, so that it says nothing about a path of unknown folder.
+    pub(super) fn is_absolute(&self) -> bool {
+        self.text.starts_with('/')
+    }
+
+    /// Whether a name matches as a whole.
+    pub(super) fn matches(&self, name: &[u8]) -> bool {
+        self.run(name)
+    }
+
+    /// Whether a path matches: as a whole, or its last segment where the pattern has no `/`.
+    pub(super) fn matches_path(&self, path: &[u8]) -> bool {
+        let trimmed = match path {
+            [folder @ .., b'/'] if !folder.is_empty() => folder,
+            _ => path,
+        };
+        if self.last_segment {
+            let last = trimmed.rsplit(|&byte| byte == b'/').next();
+            return self.run(last.unwrap_or_default());
+        }
+        self.run(trimmed)
+    }
+
+    fn compile(pattern: &str, path: bool) -> Self {
+        let mut steps = Vec::new();
+        let mut rest = pattern.as_bytes();
+        while let [byte, tail @ ..] = rest {
+            let segment_starts =
+                matches!(steps.last(), None | Some(Step::Byte(b'/') | Step::Folders));
+            rest = match rest {
+                [b'*', b'*', b'/', after @ ..] if path && segment_starts => {
+                    steps.push(Step::Folders);
+                    after
+                }
+                [b'*', b'*', after @ ..] if path => {
+                    steps.push(Step::Any);
+                    after
+                }
+                [b'*', after @ ..] => {
+                    steps.push(if path { Step::Segment } else { Step::Any });
+                    after
+                }
+                [b'?', after @ ..] => {
+                    steps.extend([Step::First, Step::Rest]);
+                    after
+                }
+                _ => {
+                    steps.push(Step::Byte(*byte));
+                    tail
+                }
+            };
+        }
+        Self {
+            text: pattern.to_owned(),
+            steps,
+            last_segment: path && !pattern.contains('/'),
+        }
+    }
+
+    /// Follows all steps that can be waited at, at the same time: the cost is bytes times steps at worst.
+    fn run(&self, text: &[u8]) -> bool {
+        let mut waiting = Places::default();
+        self.wait_at(0, &mut waiting);
+        for &byte in text {
+            let mut next = Places::default();
+            for place in waiting.iter() {
+                match self.steps.get(place) {
+                    Some(Step::Byte(b)) if *b == byte => self.wait_at(place + 1, &mut next),
+                    Some(Step::First) if byte != b'/' && !continues(byte) => {
+                        self.wait_at(place + 1, &mut next);
+                    }
+                    Some(Step::Rest) if continues(byte) => self.wait_at(place, &mut next),
+                    Some(Step::Segment) if byte != b'/' => self.wait_at(place, &mut next),
+                    Some(Step::Any) => self.wait_at(place, &mut next),
+                    Some(Step::Folders) if byte == b'/' => self.wait_at(place, &mut next),
+                    Some(Step::Folders) => next.add(place),
+                    _ => {}
+                }
+            }
+            if next == Places::default() {
+                return false;
+            }
+            waiting = next;
+        }
+        waiting.has(self.steps.len())
+    }
+
+    /// Adds a place and those reached from it without a byte.
+    fn wait_at(&self, place: usize, places: &mut Places) {
+        let mut place = place;
+        loop {
+            places.add(place);
+            match self.steps.get(place) {
+                Some(Step::Rest | Step::Segment | Step::Any | Step::Folders) => place += 1,
+                Some(Step::Byte(_) | Step::First) | None => return,
+            }
+        }
+    }
+}
+
+/// Whether a byte continues a UTF-8 character.
+fn continues(byte: u8) -> bool {
+    byte & 0xc0 == 0x80
+}
+
+/// A set of places in the steps, the end included: a `?` takes two steps, so twice [`MAX_PATTERN`] and one.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Places([u64; 8]);
+
+impl Places {
+    fn add(&mut self, place: usize) {
+        if let Some(word) = self.0.get_mut(place / 64) {
+            *word |= 1 << (place % 64);
+        }
+    }
+
+    fn has(&self, place: usize) -> bool {
+        self.0
+            .get(place / 64)
+            .is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    fn iter(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(index, word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let place = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                usize::try_from(place).ok().map(|place| index * 64 + place)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(pattern: &str, path: &str) -> bool {
+        Glob::path(pattern).matches_path(path.as_bytes())
+    }
+
+    #[test]
+    fn a_star_stays_within_its_segment_and_two_cross() {
+        assert!(path("/pub/*", "/pub/a"));
+        assert!(!path("/pub/*", "/pub/a/b"));
+        assert!(path("/pub/**", "/pub/a/b"));
+        assert!(!path("/pub/**", "/pub"));
+        assert!(!path("/pub/**", "/public/a"));
+        assert!(path("/a/**/z", "/a/z"));
+        assert!(path("/a/**/z", "/a/b/c/z"));
+        assert!(!path("/a/**/z", "/a/bz"));
+        assert!(path("**/z", "/a/z"));
+        assert!(path("/**", "/"));
+        assert!(path("/a**z", "/a/b/z"));
+    }
+
+    #[test]
+    fn a_pattern_without_slash_matches_the_last_segment() {
+        assert!(path("*.exe", "/a/b/setup.exe"));
+        assert!(path("*.exe", "setup.exe"));
+        assert!(!path("*.exe", "/a.exe/readme"));
+        assert!(path("*.d", "/etc/cron.d/"));
+    }
+
+    #[test]
+    fn a_question_mark_is_one_character_whatever_its_bytes() {
+        assert!(path("/?", "/ü"));
+        assert!(!path("/?", "/üü"));
+        assert!(!path("/?", "//"));
+        assert!(Glob::name("upload-?").matches(b"upload-7"));
+        assert!(!Glob::name("upload-?").matches(b"upload-"));
+    }
+
+    #[test]
+    fn names_match_as_a_whole() {
+        assert!(Glob::name("upload-*").matches(b"upload-a/b"));
+        assert!(!Glob::name("upload-*").matches(b"my-upload-a"));
+        assert_eq!(Glob::name("anonymous").literal(), Some("anonymous"));
+        assert_eq!(Glob::name("a*").literal(), None);
+    }
+
+    #[test]
+    fn hostile_patterns_and_paths_stay_cheap() {
+        let pattern = "*a".repeat(MAX_PATTERN / 2);
+        let text = "a".repeat(4096);
+        assert!(Glob::path(&pattern).matches_path(text.as_bytes()));
+        assert!(!Glob::path(&pattern).matches_path(format!("{text}b").as_bytes()));
+        let longest = "?".repeat(MAX_PATTERN);
+        assert!(Glob::path(&longest).matches_path("ü".repeat(MAX_PATTERN).as_bytes()));
+    }
+}

@@ -1,0 +1,254 @@
+//! The compiled policy and its verdicts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::ftp::Verb;
+use crate::yaml::{Problems, Source};
+
+use super::index::Index;
+use super::rule::{Rule, RuleAction};
+use super::{Class, Decision, Protocol, Request, RuleName, Verdict, compile};
+
+/// A compiled policy; cloning and deciding copy no text.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    protocol: Protocol,
+    rules: Arc<[Rule]>,
+    index: Arc<Index>,
+    uses_paths: bool,
+    built_in: Arc<RuleName>,
+    /// RFC 959 §5.4 gives USER, PASS and ACCT no 550; their refusal is 530.
+    denied_login: Arc<str>,
+    denied: Arc<str>,
+}
+
+impl Policy {
+    /// Compiles the text of a policy file; `file` is the name that rules and problems carry.
+    ///
+    /// # Errors
+    /// Gives every problem of the file. Warnings alone are dropped; [`Policy::read`] gives them.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let source = Arc::new(Source::new(file, text));
+        Self::read(&source, None).map(|(policy, _warnings)| policy)
+    }
+
+    /// Compiles a policy file and gives its warnings; where `listeners` are named, rules may name no others.
+    ///
+    /// # Errors
+    /// Gives every problem of the file, warnings included.
+    pub fn read(
+        source: &Arc<Source>,
+        listeners: Option<&BTreeSet<String>>,
+    ) -> Result<(Self, Problems), Problems> {
+        let ((protocol, rules), warnings) = compile::compile(source, listeners)?;
+        Ok((Self::new(protocol, rules), warnings))
+    }
+
+    /// Makes a policy of one built-in rule that allows everything; for tests.
+    pub fn allow_all() -> Self {
+        let rule = Rule {
+            name: built_in("allow-all"),
+            action: RuleAction::Allow,
+            client: None,
+            server: None,
+            listeners: None,
+            users: None,
+            commands: None,
+            paths: None,
+            source_port_20: false,
+        };
+        Self::new(Protocol::default(), vec![rule])
+    }
+
+    fn new(protocol: Protocol, rules: Vec<Rule>) -> Self {
+        Self {
+            protocol,
+            index: Arc::new(Index::new(&rules)),
+            uses_paths: rules.iter().any(|rule| rule.paths.is_some()),
+            rules: rules.into(),
+            built_in: built_in("default"),
+            denied_login: "530 Permission denied by policy".into(),
+            denied: "550 Permission denied by policy".into(),
+        }
+    }
+
+    /// Decides on one command; names exactly one rule, the built-in `default` included.
+    pub fn decide(&self, request: &Request<'_>) -> Verdict {
+        let class = Class::of(request.verb, request.path.is_some());
+        let first = self
+            .index
+            .candidates(request)
+            .filter_map(|place| self.rules.get(place))
+            .find(|rule| rule.matches(request, class));
+        let Some(rule) = first else {
+            return Verdict {
+                decision: Decision::Deny(self.refusal(request.verb)),
+                rule: Arc::clone(&self.built_in),
+                source_port_20: false,
+            };
+        };
+        let decision = match &rule.action {
+            RuleAction::Allow => Decision::Allow,
+            RuleAction::Deny(Some(reply)) => Decision::Deny(Arc::clone(reply)),
+            RuleAction::Deny(None) => Decision::Deny(self.refusal(request.verb)),
+        };
+        Verdict {
+            decision,
+            rule: Arc::clone(&rule.name),
+            source_port_20: rule.source_port_20,
+        }
+    }
+
+    /// How strictly peers are held to the protocol.
+    pub fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    /// Whether any rule looks at paths, so that the session's directory must be known.
+    pub fn uses_paths(&self) -> bool {
+        self.uses_paths
+    }
+
+    fn refusal(&self, verb: &Verb) -> Arc<str> {
+        let login = matches!(verb, Verb::User | Verb::Pass | Verb::Acct);
+        Arc::clone(if login {
+            &self.denied_login
+        } else {
+            &self.denied
+        })
+    }
+}
+
+fn built_in(id: &str) -> Arc<RuleName> {
+    Arc::new(RuleName {
+        id: id.to_owned(),
+        at: "built-in".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(text: &str) -> Policy {
+        Policy::parse("edge.yaml", text).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn request<'a>(verb: &'a Verb, path: Option<&'a str>) -> Request<'a> {
+        Request {
+            listener: "lan",
+            client: [10, 0, 0, 1].into(),
+            server: [192, 0, 2, 1].into(),
+            user: Some("upload-7"),
+            verb,
+            site: None,
+            path: path.map(str::as_bytes),
+        }
+    }
+
+    fn deciding(policy: &Policy, request: &Request<'_>) -> (String, Decision) {
+        let verdict = policy.decide(request);
+        (verdict.rule.id.clone(), verdict.decision)
+    }
+
+    #[test]
+    fn the_first_match_decides_and_names_its_line() {
+        let policy = policy(
+            "rules:\n  - id: no-exe\n    deny: 553 No programs\n    path: '*.exe'\n  - id: rest\n    allow: true\n",
+        );
+        let verdict = policy.decide(&request(&Verb::Retr, Some("/a.exe")));
+        assert_eq!(verdict.decision, Decision::Deny("553 No programs".into()));
+        assert_eq!(verdict.rule.to_string(), "no-exe (edge.yaml:2)");
+        assert_eq!(
+            deciding(&policy, &request(&Verb::Retr, Some("/a.txt"))),
+            ("rest".into(), Decision::Allow)
+        );
+    }
+
+    #[test]
+    fn no_match_is_denied_by_the_built_in_rule() {
+        let policy = policy("rules:\n  - { id: a, allow: true, client: 192.0.2.0/24 }\n");
+        assert_eq!(
+            deciding(&policy, &request(&Verb::Retr, None)),
+            (
+                "default".into(),
+                Decision::Deny("550 Permission denied by policy".into())
+            )
+        );
+        let verdict = policy.decide(&request(&Verb::User, None));
+        assert_eq!(
+            verdict.decision,
+            Decision::Deny("530 Permission denied by policy".into())
+        );
+        assert_eq!(verdict.rule.at, "built-in");
+    }
+
+    #[test]
+    fn a_user_rule_waits_for_user_and_a_path_rule_for_a_path() {
+        let policy = policy(
+            "rules:\n  - { id: u, allow: true, user: 'upload-*', path: /in/** }\n  - { id: l, allow: true, user: upload-7 }\n",
+        );
+        let mut asked = request(&Verb::Stor, Some("/in/a"));
+        assert_eq!(deciding(&policy, &asked).0, "u");
+        asked.path = None;
+        assert_eq!(deciding(&policy, &asked).0, "l");
+        asked.user = None;
+        assert_eq!(deciding(&policy, &asked).0, "default");
+        assert!(policy.uses_paths());
+    }
+
+    #[test]
+    fn a_path_of_unknown_folder_is_covered_by_a_deny_and_not_by_an_allow() {
+        let policy = policy(
+            "rules:\n  - { id: secret, deny: true, command: RETR, path: /secret/** }\n  - { id: pub, allow: true, path: /pub/** }\n  - { id: text, allow: true, path: '*.txt' }\n",
+        );
+        assert_eq!(
+            deciding(&policy, &request(&Verb::Retr, Some("a.txt"))).0,
+            "secret"
+        );
+        assert_eq!(
+            deciding(&policy, &request(&Verb::Stor, Some("a.txt"))).0,
+            "text"
+        );
+    }
+
+    #[test]
+    fn groups_listeners_and_port_20_are_looked_at() {
+        let policy = policy(
+            "groups: { partners: [10.0.0.0/24, '2001:db8::/32'] }\nrules:\n  - { id: p, allow: true, client: partners, server: 192.0.2.1, listener: [dmz, lan], source-port-20: true }\n",
+        );
+        let mut asked = request(&Verb::Retr, None);
+        assert!(policy.decide(&asked).source_port_20);
+        asked.listener = "wan";
+        assert_eq!(deciding(&policy, &asked).0, "default");
+        asked.listener = "dmz";
+        asked.client = "2001:db8::9".parse().unwrap();
+        assert_eq!(deciding(&policy, &asked).0, "p");
+        asked.server = [192, 0, 2, 2].into();
+        assert_eq!(deciding(&policy, &asked).0, "default");
+    }
+
+    #[test]
+    fn the_order_written_holds_across_conditions_of_different_kinds() {
+        let policy = policy(
+            "rules:\n  - { id: a, deny: true, server: 192.0.2.0/24, command: DELE }\n  - { id: b, deny: true, user: upload-7, command: [DELE, STOR] }\n  - { id: c, deny: true, client: 10.0.0.1, command: [STOR, RETR] }\n  - { id: d, allow: true, client: [10.0.0.0/8, 10.0.0.1] }\n",
+        );
+        for (verb, id) in [
+            (Verb::Dele, "a"),
+            (Verb::Stor, "b"),
+            (Verb::Retr, "c"),
+            (Verb::List, "d"),
+        ] {
+            assert_eq!(deciding(&policy, &request(&verb, None)).0, id);
+        }
+    }
+
+    #[test]
+    fn allow_all_allows_all() {
+        let verb = Verb::parse("XYZZY");
+        let verdict = Policy::allow_all().decide(&request(&verb, None));
+        assert_eq!(verdict.decision, Decision::Allow);
+        assert!(!Policy::allow_all().uses_paths());
+    }
+}
