@@ -1,6 +1,6 @@
 //! What the client says: framing, protocol checks, the rules' verdict, and on to the server.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -400,7 +400,7 @@ impl Inspector {
             let reply = format!("501 {claimed} is not your address; yours is {peer}.");
             return Err((Violation::AnnouncedForeignAddress { claimed, peer }, reply));
         }
-        if self.is_refused_address(claimed) {
+        if nat::is_forbidden(claimed) || self.settings.client_is_edge {
             let reply = format!("501 No data connection can be made to {claimed}.");
             return Err((Violation::AnnouncedForbiddenAddress { claimed }, reply));
         }
@@ -409,10 +409,6 @@ impl Inspector {
             return Err((Violation::AnnouncedForbiddenPort { port }, reply));
         }
         Ok(())
-    }
-
-    fn is_refused_address(&self, address: IpAddr) -> bool {
-        nat::is_forbidden(address) || self.settings.edge_addresses.contains(&address)
     }
 
     /// Answers the client in its turn: behind the replies to all that it asked before.

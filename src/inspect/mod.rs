@@ -14,7 +14,6 @@ mod setup;
 mod transfer;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +46,8 @@ pub struct Settings {
     pub pinhole_lifetime: Duration,
     /// How long both sides may be silent while no transfer runs.
     pub idle_timeout: Duration,
-    /// The edge's own addresses, which no announcement may name.
-    pub edge_addresses: Arc<[IpAddr]>,
+    /// Whether the client runs on the edge itself: no data connection can be forwarded to it.
+    pub client_is_edge: bool,
 }
 
 /// Bytes of each direction that are held unread; reading stops above it.
@@ -77,6 +76,7 @@ pub struct Inspector {
     actions: VecDeque<Action>,
     started: Instant,
     moved: Instant,
+    finished_first: Option<Side>,
     ending: Option<EndReason>,
     ended: bool,
 }
@@ -108,6 +108,7 @@ impl Inspector {
             actions: VecDeque::new(),
             started: now,
             moved: now,
+            finished_first: None,
             ending: None,
             ended: false,
         };
@@ -132,6 +133,7 @@ impl Inspector {
     /// Takes the end of one side's stream: it sends no more, but may still read.
     pub fn handle_finish(&mut self, side: Side, now: Instant) {
         self.moved = now;
+        self.finished_first.get_or_insert(side);
         match side {
             Side::Client => self.client.finished = true,
             Side::Server => self.server.finished = true,
@@ -219,7 +221,8 @@ impl Inspector {
 
     /// Does all that can be done with what is there.
     fn advance(&mut self, now: Instant) {
-        while self.ending.is_none() && (self.step_server(now) || self.step_client(now)) {}
+        // The client first, so that what both had said before is ordered in one way, however it came.
+        while self.ending.is_none() && (self.step_client(now) || self.step_server(now)) {}
         if self.ending.is_none() {
             self.pass_on_finish(now);
         }
@@ -249,9 +252,9 @@ impl Inspector {
             self.actions.push_back(Action::FinishToServer);
         }
         if self.server.finish_passed_on && self.client.finished {
-            let reason = match self.client.finish_passed_on {
-                true => EndReason::ClientClosed,
-                false => EndReason::ServerClosed,
+            let reason = match self.finished_first {
+                Some(Side::Client) => EndReason::ClientClosed,
+                Some(Side::Server) | None => EndReason::ServerClosed,
             };
             self.end(reason, now);
         }
@@ -342,7 +345,7 @@ fn shown_line(line: &[u8]) -> String {
         .filter(|&start| {
             upper
                 .get(..start)
-                .is_some_and(|before| !before.contains(&b' '))
+                .is_some_and(|before| !before.trim_ascii_start().contains(&b' '))
         });
     let (end, mark) = match secret {
         Some(start) => (start + 4, " ***"),

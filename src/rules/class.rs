@@ -117,7 +117,9 @@ impl Class {
             | Verb::Enc
             | Verb::Sscn
             | Verb::Cpsv => Self::Security,
-            Verb::Esta | Verb::Estp | Verb::Spsv | Verb::Pret | Verb::Other(_) => Self::Unknown,
+            Verb::Esta | Verb::Estp | Verb::Spsv | Verb::Patsw | Verb::Pret | Verb::Other(_) => {
+                Self::Unknown
+            }
         }
     }
 

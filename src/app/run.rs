@@ -1,0 +1,146 @@
+//! `portcullis run`: privileges, listeners, kernel, sessions, and everything taken back at the end.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::audit::Audit;
+use crate::config::{Config, ListenerKind};
+use crate::firewall::{self, Installed, Intercept};
+use crate::net::Ports;
+use crate::proxy::{Flows, Gate, Parts, Shared};
+use crate::conntrack;
+
+/// Serves until a signal says stop.
+///
+/// # Errors
+/// Says what is missing or taken; nothing is left in the kernel.
+pub(super) fn run(config: Config) -> anyhow::Result<()> {
+    if let Some(missing) = firewall::missing_privilege() {
+        return Err(anyhow!(missing));
+    }
+    raise_file_limit();
+    let runtime = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("portcullis")
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let settings = firewall_settings(&config);
+    let (stop, stopping) = watch::channel(false);
+    let audit = Audit::open(&config.audit).context("opening the record")?;
+
+    // Listeners first: a second portcullis fails here, before it touches the table of the first.
+    let mut gates = Vec::new();
+    for listener in config.listeners {
+        let name = listener.name.clone();
+        let gate = Gate::bind(listener)
+            .map_err(|(address, error)| anyhow!("listener {name}: cannot listen on {address}: {error}"))?;
+        gates.push(gate);
+    }
+    let flows = Arc::new(Flows::default());
+    let (installed, firewall) = firewall::install(&settings).context("setting up the kernel")?;
+    for note in installed.notes() {
+        tracing::info!("{note}");
+    }
+    let mark = settings.kernel.connection_mark;
+    let followed = Arc::clone(&flows);
+    let watcher = match conntrack::watch(mark, move |event| followed.handle_event(event)) {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            take_down(installed);
+            return Err(error).context("following data connections");
+        }
+    };
+    let shared = Arc::new(Shared::new(Parts {
+        limits: config.limits,
+        firewall,
+        watcher,
+        ports: Ports::new(settings.kernel.data_ports.clone()),
+        audit: audit.clone(),
+        flows,
+        run: random_run(),
+        stop: stopping,
+    }));
+
+    let mut serving = JoinSet::new();
+    for gate in gates {
+        serving.spawn(gate.serve(Arc::clone(&shared)));
+    }
+    tracing::info!("ready");
+    let ended = wait_for_stop().await;
+    if stop.send(true).is_err() {
+        tracing::debug!("nobody was left to stop");
+    }
+    while serving.join_next().await.is_some() {}
+    drop(shared);
+    take_down(installed);
+    audit.finish().await.context("closing the record")?;
+    tracing::info!("stopped");
+    ended
+}
+
+fn take_down(installed: Installed) {
+    if let Err(error) = installed.remove() {
+        tracing::error!("the kernel still holds something of portcullis: {error}");
+    }
+}
+
+async fn wait_for_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                tracing::warn!("SIGHUP changes nothing: restart portcullis to read its files again");
+            }
+        }
+    }
+}
+
+fn firewall_settings(config: &Config) -> firewall::Settings {
+    let intercepts = config
+        .listeners
+        .iter()
+        .filter_map(|listener| match &listener.kind {
+            ListenerKind::Transparent { interfaces, ports, bind_port } => Some(Intercept {
+                interfaces: interfaces.clone(),
+                ports: ports.clone(),
+                bind_port: *bind_port,
+            }),
+            ListenerKind::Published { .. } => None,
+        })
+        .collect();
+    firewall::Settings {
+        kernel: config.kernel.clone(),
+        intercepts,
+        capacity: config.limits.pinholes,
+    }
+}
+
+/// Two sockets a session and one a pinhole: as many files as the system lets us have.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files stays at {:?}", limit.current);
+    }
+}
+
+/// A number that differs from run to run: the seconds of the clock are enough for that.
+fn random_run() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = now.map_or(0, |since| since.as_secs());
+    u32::try_from(seconds & 0x7fff_ffff).unwrap_or(0)
+}

@@ -1,0 +1,42 @@
+//! The command line as it is written.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// The FTP gate for Linux edges.
+///
+/// Portcullis stands between FTP clients and servers. It reads the control connection, rewrites
+/// addresses for NAT, opens one exact single-use pinhole in nftables for each data connection, lets
+/// the kernel forward the data, and puts every decision on the record.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 problems were found, 2 wrong usage.";
+
+/// One thing the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Serve FTP sessions until SIGTERM or SIGINT; then take everything out of the kernel again.
+    ///
+    /// Needs CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports under 1024. The log goes to standard
+    /// error; PORTCULLIS_LOG sets its level (error, warn, info, debug, trace).
+    Run(ConfigFile),
+    /// Read the configuration and its rules, and report every problem with file, line and column.
+    Check(ConfigFile),
+    /// Print the manual page in roff, for `man -l -`.
+    Man,
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// The configuration file; rules files are found relative to it.
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/portcullis/portcullis.yaml")]
+    pub config: PathBuf,
+}

@@ -1,0 +1,135 @@
+//! The two control connections as sockets: reading, writing, half-close and reset.
+
+use std::io;
+use std::net::Shutdown;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::net;
+
+/// Bytes that may wait for a peer to take them before the other side is no longer read.
+const MAX_UNSENT: usize = 64 * 1024;
+
+/// Bytes taken in one read.
+const READ_SIZE: usize = 8 * 1024;
+
+/// One control connection.
+#[derive(Debug)]
+pub(super) struct Leg {
+    stream: Option<TcpStream>,
+    unsent: Vec<u8>,
+    sent: usize,
+    finishing: bool,
+}
+
+/// What a read gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// This many bytes were handed on.
+    Bytes,
+    /// The peer sends no more.
+    Finished,
+    /// Nothing to read.
+    Nothing,
+}
+
+impl Leg {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        // Small lines in both directions: waiting to fill a segment only costs time.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY not set");
+        }
+        Self { stream: Some(stream), unsent: Vec::new(), sent: 0, finishing: false }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.stream.is_some() {
+            self.unsent.extend_from_slice(bytes);
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        self.stream.is_some() && self.sent < self.unsent.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.unsent.len() - self.sent >= MAX_UNSENT
+    }
+
+    /// Waits until there may be something to read; for ever on a closed leg.
+    pub(super) async fn readable(&self) {
+        match &self.stream {
+            // An error shows again in the read that follows.
+            Some(stream) => drop(stream.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until something may be written; for ever on a closed leg.
+    pub(super) async fn writable(&self) {
+        match &self.stream {
+            Some(stream) => drop(stream.writable().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads what is there and hands it on.
+    pub(super) fn take(&self, hand_on: impl FnOnce(&[u8])) -> io::Result<Taken> {
+        let Some(stream) = &self.stream else { return Ok(Taken::Nothing) };
+        let mut buffer = [0; READ_SIZE];
+        match stream.try_read(&mut buffer) {
+            Ok(0) => Ok(Taken::Finished),
+            Ok(count) => {
+                hand_on(buffer.get(..count).unwrap_or_default());
+                Ok(Taken::Bytes)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what the peer takes, and passes on the end once all is written.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match stream.try_write(rest) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.sent == self.unsent.len() {
+            self.unsent.clear();
+            self.sent = 0;
+            if std::mem::take(&mut self.finishing) {
+                SockRef::from(stream).shutdown(Shutdown::Write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on the end of the other side's stream, behind what is unsent.
+    pub(super) fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    /// Closes with FIN.
+    pub(super) fn close(&mut self) {
+        self.stream = None;
+        self.unsent = Vec::new();
+        self.sent = 0;
+    }
+
+    /// Closes with RST.
+    pub(super) fn reset(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            net::reset(stream);
+        }
+        self.close();
+    }
+}

@@ -1,0 +1,87 @@
+//! The live proxy: listeners, one task a session, sockets in, actions out.
+//!
+//! Knows no FTP: what a line means and what follows from it is the inspector's.
+
+mod counts;
+mod flows;
+mod legs;
+mod listener;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::audit::Audit;
+use crate::config::Limits;
+use crate::conntrack::Watcher;
+use crate::firewall::Firewall;
+use crate::net::Ports;
+
+pub use flows::Flows;
+pub use listener::Gate;
+
+use counts::Counts;
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Shared {
+    limits: Limits,
+    firewall: Firewall,
+    watcher: Watcher,
+    ports: Ports,
+    audit: Audit,
+    flows: Arc<Flows>,
+    counts: Arc<Counts>,
+    sessions_begun: AtomicU64,
+    /// Half of every flow id, so that ids of different runs differ in one file.
+    run: u32,
+    stop: watch::Receiver<bool>,
+}
+
+/// What [`Shared::new`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Bounds on everything that grows.
+    pub limits: Limits,
+    /// The way into the kernel.
+    pub firewall: Firewall,
+    /// The way to the kernel's counts.
+    pub watcher: Watcher,
+    /// Where free ports come from.
+    pub ports: Ports,
+    /// Where records go.
+    pub audit: Audit,
+    /// Where the kernel's news of data connections arrive.
+    pub flows: Arc<Flows>,
+    /// A number that differs from run to run.
+    pub run: u32,
+    /// Becomes true when portcullis stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Puts together what sessions share.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { limits, firewall, watcher, ports, audit, flows, run, stop } = parts;
+        let counts = Arc::new(Counts::new(&limits));
+        Self {
+            limits,
+            firewall,
+            watcher,
+            ports,
+            audit,
+            flows,
+            counts,
+            sessions_begun: AtomicU64::new(0),
+            run,
+            stop,
+        }
+    }
+
+    fn next_session(&self) -> (u64, u64) {
+        let session = self.sessions_begun.fetch_add(1, Ordering::Relaxed) + 1;
+        (session, (u64::from(self.run) << 32) | (session & 0xffff_ffff))
+    }
+}

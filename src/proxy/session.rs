@@ -1,0 +1,308 @@
+//! One session: drives an inspector with two sockets, a clock and the kernel's news.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time;
+
+use crate::audit;
+use crate::conntrack::Key;
+use crate::inspect::{
+    Action, EndReason, Event, Inspector, PinholeNews, Record, Settings, Side,
+};
+use crate::net::PortLease;
+use crate::pinhole::{Pinhole, PinholeId};
+
+use super::Shared;
+use super::counts::Place;
+use super::flows::{MAX_UNREAD_NEWS, News};
+use super::legs::{Leg, Taken};
+
+/// How long the last bytes may take to be written once a session closes.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A session whose two connections stand.
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    id: u64,
+    about: audit::Session,
+    client_address: IpAddr,
+    inspector: Inspector,
+    client: Leg,
+    server: Leg,
+    pinholes: HashMap<PinholeId, Held>,
+    news: (mpsc::Sender<News>, mpsc::Receiver<News>),
+    /// The record could not be kept: nothing more is carried out.
+    unrecorded: bool,
+    /// The client broke the connection, so the server's is broken too, or the other way round.
+    broken: bool,
+    closing: bool,
+    /// Counts the session as long as it lives.
+    _place: Place,
+}
+
+/// What the session holds for a pinhole.
+#[derive(Debug, Default)]
+struct Held {
+    lease: Option<PortLease>,
+    pinhole: Option<Pinhole>,
+    place: Option<Place>,
+}
+
+impl Session {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        about: audit::Session,
+        settings: Settings,
+        (client, server): (TcpStream, TcpStream),
+        place: Place,
+    ) -> Self {
+        Self {
+            id: about.id,
+            client_address: about.client.ip(),
+            inspector: Inspector::new(settings, Instant::now()),
+            client: Leg::new(client),
+            server: Leg::new(server),
+            pinholes: HashMap::new(),
+            news: mpsc::channel(MAX_UNREAD_NEWS),
+            unrecorded: false,
+            broken: false,
+            closing: false,
+            _place: place,
+            shared,
+            about,
+        }
+    }
+
+    /// Serves the session to its end.
+    pub(super) async fn run(mut self) {
+        let mut stop = self.shared.stop.clone();
+        loop {
+            self.carry_out().await;
+            self.flush().await;
+            if self.inspector.is_over() {
+                break;
+            }
+            let deadline = self.inspector.poll_timeout();
+            let read_client = self.inspector.wants(Side::Client) && !self.server.is_full();
+            let read_server = self.inspector.wants(Side::Server) && !self.client.is_full();
+            tokio::select! {
+                biased;
+                () = self.server.readable(), if read_server => self.read(Side::Server),
+                () = self.client.readable(), if read_client => self.read(Side::Client),
+                () = self.client.writable(), if self.client.has_unsent() => {}
+                () = self.server.writable(), if self.server.has_unsent() => {}
+                Some((id, news)) = self.news.1.recv() => {
+                    self.inspector.handle_pinhole(id, news, Instant::now());
+                }
+                () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
+                _ = stop.wait_for(|stopping| *stopping) => {
+                    let text = "The FTP gate is stopping.";
+                    self.inspector.handle_stop(EndReason::Stopping, text, Instant::now());
+                    // Said once; what is left ends by its deadlines.
+                    stop = never_stops();
+                }
+            }
+        }
+        for (id, held) in std::mem::take(&mut self.pinholes) {
+            self.let_go(id, held);
+        }
+    }
+
+    fn read(&mut self, side: Side) {
+        let (leg, inspector) = match side {
+            Side::Client => (&self.client, &mut self.inspector),
+            Side::Server => (&self.server, &mut self.inspector),
+        };
+        let now = Instant::now();
+        let taken = leg.take(|bytes| match side {
+            Side::Client => inspector.handle_client(bytes, now),
+            Side::Server => inspector.handle_server(bytes, now),
+        });
+        match taken {
+            Ok(Taken::Bytes | Taken::Nothing) => {}
+            Ok(Taken::Finished) => inspector.handle_finish(side, now),
+            Err(error) => {
+                tracing::debug!(session = self.id, ?side, %error, "control connection broke");
+                self.broken = true;
+                inspector.handle_reset(side, now);
+            }
+        }
+    }
+
+    async fn carry_out(&mut self) {
+        while let Some(action) = self.inspector.poll_action() {
+            match action {
+                Action::Record(record) => self.keep(&record).await,
+                // What is not on the record is not done (design: fail closed).
+                Action::ToServer(_) | Action::OpenPinhole { .. } if self.unrecorded => {}
+                Action::ToClient(bytes) => self.client.push(&bytes),
+                Action::ToServer(bytes) => self.server.push(&bytes),
+                Action::LeasePort { id, address } => self.lease_port(id, address),
+                Action::OpenPinhole { id, pinhole, lifetime } => {
+                    let news = match self.open(id, pinhole, lifetime).await {
+                        Ok(()) => PinholeNews::Opened,
+                        Err(reason) => PinholeNews::Refused(reason),
+                    };
+                    self.inspector.handle_pinhole(id, news, Instant::now());
+                }
+                Action::ClosePinhole { id } => {
+                    if let Some(held) = self.pinholes.get_mut(&id) {
+                        if held.place.take().is_some()
+                            && let Some(pinhole) = held.pinhole
+                        {
+                            self.shared.firewall.close_later(pinhole);
+                        }
+                        held.lease = None;
+                    }
+                }
+                Action::MeasurePinhole { id } => self.measure(id),
+                Action::ForgetPinhole { id } => {
+                    if let Some(held) = self.pinholes.remove(&id) {
+                        self.let_go(id, held);
+                    }
+                }
+                Action::FinishToServer => self.server.finish(),
+                Action::FinishToClient => self.client.finish(),
+                Action::Close => self.closing = true,
+            }
+        }
+    }
+
+    async fn keep(&mut self, record: &Record) {
+        if self.unrecorded {
+            return;
+        }
+        let mut line = Vec::with_capacity(512);
+        audit::encode(SystemTime::now(), &self.about, record, &mut line);
+        if let Err(error) = self.shared.audit.accept(line).await {
+            tracing::error!(session = self.id, "the record cannot be kept: {error}");
+            self.unrecorded = true;
+            let text = "The record cannot be kept, so nothing can be done.";
+            self.inspector.handle_stop(EndReason::AuditFailed, text, Instant::now());
+        }
+    }
+
+    fn lease_port(&mut self, id: PinholeId, address: IpAddr) {
+        let lease = self.shared.ports.lease(address);
+        let port = lease.as_ref().map(PortLease::port);
+        self.pinholes.insert(id, Held { lease, ..Held::default() });
+        self.inspector.handle_port(id, port, Instant::now());
+    }
+
+    async fn open(
+        &mut self,
+        id: PinholeId,
+        pinhole: Pinhole,
+        lifetime: Duration,
+    ) -> Result<(), String> {
+        let place = self.shared.counts.enter_pinhole(self.client_address)?;
+        let held = self.pinholes.entry(id).or_default();
+        held.place = Some(place);
+        held.pinhole = Some(pinhole);
+        // Followed first: the connection may come the moment the kernel lets it.
+        self.shared.flows.follow(key_of(&pinhole), self.id, id, self.news.0.clone());
+        self.shared.firewall.open(pinhole, lifetime).await.map_err(|error| {
+            tracing::warn!(session = self.id, %pinhole, "pinhole not opened: {error}");
+            "the firewall did not take it".to_owned()
+        })
+    }
+
+    fn measure(&mut self, id: PinholeId) {
+        let key = self.pinholes.get(&id).and_then(|held| held.pinhole.as_ref()).map(key_of);
+        let measured = key.and_then(|key| self.shared.watcher.measure(key));
+        let (counters, duration) = match measured {
+            Some((counters, duration)) => (Some(counters), duration),
+            None => (None, None),
+        };
+        let news = PinholeNews::Closed { counters, duration };
+        self.inspector.handle_pinhole(id, news, Instant::now());
+    }
+
+    /// Leaves nothing of a pinhole behind, in whatever state it is.
+    fn let_go(&self, id: PinholeId, held: Held) {
+        if let Some(pinhole) = held.pinhole {
+            self.shared.flows.leave(key_of(&pinhole), self.id, id);
+            if held.place.is_some() {
+                self.shared.firewall.close_later(pinhole);
+            }
+        }
+    }
+
+    async fn flush(&mut self) {
+        let now = Instant::now();
+        if let Err(error) = self.client.flush() {
+            self.broke(Side::Client, &error, now);
+        }
+        if let Err(error) = self.server.flush() {
+            self.broke(Side::Server, &error, now);
+        }
+        if !self.closing || !(self.client.is_open() || self.server.is_open()) {
+            return;
+        }
+        if self.broken {
+            self.client.reset();
+            self.server.reset();
+            return;
+        }
+        for leg in [&mut self.client, &mut self.server] {
+            let rest = async {
+                while leg.has_unsent() {
+                    leg.writable().await;
+                    if leg.flush().is_err() {
+                        break;
+                    }
+                }
+            };
+            if time::timeout(FLUSH_TIMEOUT, rest).await.is_err() {
+                tracing::debug!(session = self.id, "last bytes were not taken in time");
+            }
+            leg.close();
+        }
+    }
+
+    fn broke(&mut self, side: Side, error: &std::io::Error, now: Instant) {
+        tracing::debug!(session = self.id, ?side, %error, "control connection broke");
+        self.broken = true;
+        match side {
+            Side::Client => self.client.reset(),
+            Side::Server => self.server.reset(),
+        }
+        self.inspector.handle_reset(side, now);
+    }
+}
+
+/// Records a session that ended before it began.
+pub(super) async fn record_refusal(shared: &Shared, about: &audit::Session, reason: EndReason) {
+    let ended = Event::SessionEnded {
+        reason,
+        lasted: Duration::ZERO,
+        bytes_from_client: 0,
+        bytes_from_server: 0,
+    };
+    let mut line = Vec::with_capacity(512);
+    let record = Record { user: None, event: ended };
+    audit::encode(SystemTime::now(), about, &record, &mut line);
+    if let Err(error) = shared.audit.accept(line).await {
+        tracing::error!(session = about.id, "the record cannot be kept: {error}");
+    }
+}
+
+fn key_of(pinhole: &Pinhole) -> Key {
+    Key { initiator: pinhole.initiator, announced: pinhole.announced }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn never_stops() -> tokio::sync::watch::Receiver<bool> {
+    tokio::sync::watch::Sender::new(false).subscribe()
+}
