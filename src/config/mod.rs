@@ -1,7 +1,7 @@
 //! The configuration file, usable: every value checked, every policy compiled.
 //!
-//! Owns the types that the rest of the program is started with. Reads no clock and opens no socket;
-//! the names of the machine's interfaces are passed in.
+//! Owns the types that the rest of the program is started with, and the reading of files into them.
+//! Reads no clock and opens no socket; the names of the machine's interfaces are passed in.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -10,6 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rules::Policy;
+
+mod interfaces;
+mod listeners;
+mod load;
+mod settings;
+
+pub use interfaces::interface_names;
+pub use load::load;
 
 /// All that `portcullis run` needs to know.
 #[derive(Clone, Debug)]

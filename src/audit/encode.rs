@@ -1,0 +1,281 @@
+//! From a record to its line: pure, the timestamp passed in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+
+use crate::inspect::{Command, Event, Record, Transferred};
+use crate::pinhole::Pinhole;
+use crate::rules::{Decision, RuleName, Verdict};
+
+use super::eve::{Alert, Facts, Flow, Ftp, FtpData, Hole, Line};
+use super::{Session, words};
+
+/// Appends one record to `out` as one line of EVE JSON, line end included.
+pub fn encode(timestamp: SystemTime, session: &Session, record: &Record, out: &mut Vec<u8>) {
+    let mut line = Line {
+        timestamp: written(timestamp),
+        flow_id: session.flow_id,
+        event_type: "ftp",
+        src_ip: session.client.ip(),
+        src_port: session.client.port(),
+        dest_ip: session.dialled.ip(),
+        dest_port: session.dialled.port(),
+        proto: "TCP",
+        ftp: None,
+        ftp_data: None,
+        alert: None,
+        flow: None,
+        portcullis: Facts {
+            session: session.id,
+            listener: &session.listener,
+            user: record.user.as_deref(),
+            server: session.server.to_string(),
+            seen: session.seen.map(|seen| seen.to_string()),
+            ..Facts::default()
+        },
+    };
+    fill(&mut line, &record.event, timestamp);
+    let start = out.len();
+    if let Err(error) = serde_json::to_writer(&mut *out, &line) {
+        // Text, numbers and fixed keys always serialise; a line that did not would still be one.
+        out.truncate(start);
+        let fault = serde_json::Value::from(error.to_string());
+        let line = format!(
+            "{{\"flow_id\":{},\"event_type\":\"portcullis\",\"portcullis\":{{\"fault\":{fault}}}}}",
+            session.flow_id
+        );
+        out.extend_from_slice(line.as_bytes());
+    }
+    out.push(b'\n');
+}
+
+fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
+    let facts = &mut line.portcullis;
+    match event {
+        Event::SessionStarted => facts.event = "session-start",
+        Event::Decided { command, verdict } => decided(line, command, verdict),
+        Event::Replied {
+            command,
+            code,
+            text,
+        } => {
+            facts.event = "reply";
+            facts.path = command.path.as_deref();
+            line.ftp = Some(Ftp {
+                reply: Some([text]),
+                completion_code: Some([code.to_string()]),
+                reply_received: Some("yes"),
+                ..ftp(command)
+            });
+        }
+        Event::Rewrote {
+            direction,
+            before,
+            after,
+            rule,
+        } => {
+            facts.event = "rewrite";
+            facts.direction = Some(words::direction(*direction));
+            facts.before = Some(before);
+            facts.after = Some(after);
+            by_rule(facts, rule);
+        }
+        Event::PinholeOpened {
+            id,
+            pinhole,
+            mode,
+            rule,
+        } => {
+            facts.event = "pinhole-opened";
+            facts.transfer = Some(id.0);
+            facts.mode = Some(words::mode(*mode));
+            facts.pinhole = Some(hole(pinhole));
+            by_rule(facts, rule);
+            line.ftp = Some(Ftp {
+                dynamic_port: Some(pinhole.announced.port()),
+                mode: Some(words::mode(*mode)),
+                ..Ftp::default()
+            });
+        }
+        Event::PinholeUsed { id, pinhole, after } => {
+            facts.event = "pinhole-used";
+            facts.transfer = Some(id.0);
+            facts.pinhole = Some(hole(pinhole));
+            facts.duration_ms = Some(milliseconds(*after));
+        }
+        Event::PinholeUnused {
+            id,
+            pinhole,
+            reason,
+        } => {
+            facts.event = "pinhole-unused";
+            facts.transfer = Some(id.0);
+            facts.pinhole = Some(hole(pinhole));
+            facts.reason = Some(words::pinhole_end(*reason).to_owned());
+        }
+        Event::PinholeRefused { pinhole, reason } => {
+            facts.event = "pinhole-refused";
+            facts.pinhole = pinhole.as_ref().map(hole);
+            facts.reason = Some(reason.clone());
+        }
+        Event::Transferred(transferred) => transfer(line, transferred),
+        Event::Violated {
+            by,
+            violation,
+            line: offending,
+        } => {
+            facts.event = "violation";
+            facts.by = Some(words::side(*by));
+            facts.reason = Some(violation.to_string());
+            facts.line = Some(offending);
+            let (signature_id, severity) = words::violation(violation);
+            line.event_type = "alert";
+            line.alert = Some(Alert {
+                action: "blocked",
+                gid: 1,
+                signature_id,
+                rev: 1,
+                signature: format!("FTP {} {violation}", words::side(*by)),
+                category: "Protocol violation",
+                severity,
+            });
+        }
+        Event::SessionEnded {
+            reason,
+            lasted,
+            bytes_from_client,
+            bytes_from_server,
+        } => {
+            facts.event = "session-end";
+            facts.duration_ms = Some(milliseconds(*lasted));
+            facts.reason = Some(words::session_end(reason));
+            line.event_type = "flow";
+            line.flow = Some(Flow {
+                bytes_toserver: *bytes_from_client,
+                bytes_toclient: *bytes_from_server,
+                start: written(timestamp.checked_sub(*lasted).unwrap_or(UNIX_EPOCH)),
+                end: written(timestamp),
+                age: lasted.as_secs(),
+                state: "closed",
+                reason: words::flow_end(reason),
+            });
+        }
+    }
+}
+
+fn decided<'a>(line: &mut Line<'a>, command: &'a Command, verdict: &'a Verdict) {
+    let facts = &mut line.portcullis;
+    facts.event = "decision";
+    facts.path = command.path.as_deref();
+    by_rule(facts, &verdict.rule);
+    let mut shown = ftp(command);
+    match &verdict.decision {
+        Decision::Allow => facts.action = Some("allow"),
+        Decision::Deny(reply) => {
+            facts.action = Some("deny");
+            let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
+            shown.completion_code = Some([code.to_owned()]);
+            shown.reply = Some([text]);
+            line.event_type = "alert";
+            line.alert = Some(Alert {
+                action: "blocked",
+                gid: 1,
+                signature_id: words::DENIED,
+                rev: 1,
+                signature: format!("FTP {} denied by rule {}", command.verb, verdict.rule.id),
+                category: "Denied by policy",
+                severity: words::SEVERITY_DENIED,
+            });
+        }
+    }
+    line.ftp = Some(shown);
+}
+
+fn transfer<'a>(line: &mut Line<'a>, transferred: &'a Transferred) {
+    let facts = &mut line.portcullis;
+    let mode = words::mode(transferred.mode);
+    let path = transferred.command.path.as_deref();
+    facts.event = "transfer";
+    by_rule(facts, &transferred.rule);
+    facts.path = path;
+    facts.transfer = Some(transferred.id.0);
+    facts.mode = Some(mode);
+    facts.announced = Some(transferred.announced.to_string());
+    facts.rewritten = Some(transferred.rewritten.to_string());
+    facts.pinhole = Some(hole(&transferred.pinhole));
+    if let Some(counters) = &transferred.counters {
+        facts.bytes = Some(counters.bytes_forth.saturating_add(counters.bytes_back));
+        facts.packets = Some(counters.packets_forth.saturating_add(counters.packets_back));
+        facts.bytes_forth = Some(counters.bytes_forth);
+        facts.bytes_back = Some(counters.bytes_back);
+        facts.packets_forth = Some(counters.packets_forth);
+        facts.packets_back = Some(counters.packets_back);
+    }
+    facts.duration_ms = transferred.duration.map(milliseconds);
+    facts.outcome = Some(words::outcome(transferred.outcome));
+    line.event_type = "ftp_data";
+    line.ftp_data = Some(FtpData {
+        filename: path.or(transferred.command.argument.as_deref()),
+        command: transferred.command.verb.as_str(),
+    });
+    // A code below 100 stands for a reply that never came.
+    let replied = transferred.code >= 100;
+    line.ftp = Some(Ftp {
+        completion_code: replied.then(|| [transferred.code.to_string()]),
+        dynamic_port: Some(transferred.announced.port()),
+        mode: Some(mode),
+        reply_received: Some(if replied { "yes" } else { "no" }),
+        ..ftp(&transferred.command)
+    });
+}
+
+fn ftp(command: &Command) -> Ftp<'_> {
+    Ftp {
+        command: Some(command.verb.as_str()),
+        command_data: command.argument.as_deref(),
+        ..Ftp::default()
+    }
+}
+
+fn by_rule<'a>(facts: &mut Facts<'a>, rule: &'a RuleName) {
+    facts.rule = Some(&rule.id);
+    facts.rule_at = Some(&rule.at);
+}
+
+fn hole(pinhole: &Pinhole) -> Hole {
+    let shown = |address: SocketAddr| address.to_string();
+    let (initiator, source): (IpAddr, IpAddr) = (pinhole.initiator, pinhole.source);
+    Hole {
+        initiator,
+        announced: shown(pinhole.announced),
+        target: shown(pinhole.target),
+        source,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Writes a time as EVE does: UTC, microseconds, `+0000`.
+fn written(timestamp: SystemTime) -> String {
+    let since = timestamp.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let utc = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+0000",
+        utc.year(),
+        u8::from(utc.month()),
+        utc.day(),
+        utc.hour(),
+        utc.minute(),
+        utc.second(),
+        since.subsec_micros()
+    )
+}
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

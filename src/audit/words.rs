@@ -1,0 +1,115 @@
+//! The fixed words and numbers of the record: what readers filter by, so none of them changes.
+
+use crate::inspect::{Direction, EndReason, Mode, PinholeEnd, Side, TransferOutcome, Violation};
+
+/// `alert.signature_id` of a denied command; violations follow from [`FIRST_VIOLATION`].
+///
+/// Suricata leaves 1,000,000 to 1,999,999 to local signatures.
+pub(super) const DENIED: u32 = 1_210_001;
+
+/// Start of the `alert.signature_id` of violations.
+const FIRST_VIOLATION: u32 = 1_210_100;
+
+/// `alert.severity`, 1 being the gravest.
+pub(super) const SEVERITY_DENIED: u8 = 3;
+
+pub(super) fn side(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}
+
+pub(super) fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ToServer => "to_server",
+        Direction::ToClient => "to_client",
+    }
+}
+
+pub(super) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Active => "active",
+        Mode::Passive => "passive",
+    }
+}
+
+pub(super) fn outcome(outcome: TransferOutcome) -> &'static str {
+    match outcome {
+        TransferOutcome::Completed => "completed",
+        TransferOutcome::Failed => "failed",
+        TransferOutcome::Abandoned => "abandoned",
+    }
+}
+
+pub(super) fn pinhole_end(end: PinholeEnd) -> &'static str {
+    match end {
+        PinholeEnd::Expired => "expired",
+        PinholeEnd::TransferRefused => "transfer_refused",
+        PinholeEnd::TransferEnded => "transfer_ended",
+        PinholeEnd::Replaced => "replaced",
+        PinholeEnd::Aborted => "aborted",
+        PinholeEnd::Reinitialised => "reinitialised",
+        PinholeEnd::Quit => "quit",
+        PinholeEnd::Secured => "secured",
+        PinholeEnd::SessionClosed => "session_closed",
+    }
+}
+
+pub(super) fn session_end(reason: &EndReason) -> String {
+    match reason {
+        EndReason::ClientClosed => "client_closed".to_owned(),
+        EndReason::ServerClosed => "server_closed".to_owned(),
+        EndReason::ClientReset => "client_reset".to_owned(),
+        EndReason::ServerReset => "server_reset".to_owned(),
+        EndReason::Idle => "idle".to_owned(),
+        EndReason::Violation => "violation".to_owned(),
+        EndReason::ConnectFailed(why) => format!("connect_failed: {why}"),
+        EndReason::TooManySessions => "too_many_sessions".to_owned(),
+        EndReason::Stopping => "stopping".to_owned(),
+        EndReason::AuditFailed => "audit_failed".to_owned(),
+    }
+}
+
+/// `flow.reason` in the words of EVE, where one of them fits.
+pub(super) fn flow_end(reason: &EndReason) -> Option<&'static str> {
+    match reason {
+        EndReason::Idle => Some("timeout"),
+        EndReason::Stopping => Some("shutdown"),
+        EndReason::Violation | EndReason::TooManySessions | EndReason::AuditFailed => {
+            Some("forced")
+        }
+        EndReason::ClientClosed
+        | EndReason::ServerClosed
+        | EndReason::ClientReset
+        | EndReason::ServerReset
+        | EndReason::ConnectFailed(_) => None,
+    }
+}
+
+/// Gives `alert.signature_id` and `alert.severity` of a violation.
+pub(super) fn violation(violation: &Violation) -> (u32, u8) {
+    let (number, severity) = match violation {
+        Violation::SentOverlongLine { .. } => (0, 2),
+        Violation::EndedLineWithBareLf => (1, 3),
+        Violation::SentBareCr => (2, 2),
+        Violation::SentNul => (3, 2),
+        Violation::SentNoVerb => (4, 3),
+        Violation::SentUnknownVerb { .. } => (5, 3),
+        Violation::AskedForUnsupportedTransfer { .. } => (6, 3),
+        Violation::AnsweredNothing { .. } => (7, 1),
+        Violation::RepliedUnasked { .. } => (8, 2),
+        Violation::RepliedPreliminaryTwice { .. } => (9, 2),
+        Violation::SpokeForOtherSide => (10, 1),
+        Violation::SentNoReply => (11, 2),
+        Violation::AnnouncedUnreadableEndpoint { .. } => (12, 2),
+        Violation::AnnouncedOtherFamily => (13, 2),
+        Violation::AnnouncedForeignAddress { .. } => (14, 1),
+        Violation::AnnouncedForbiddenAddress { .. } => (15, 1),
+        Violation::AnnouncedForbiddenPort { .. } => (16, 1),
+        Violation::BrokeEpsvAll { .. } => (17, 3),
+        Violation::UsedIpv4CommandOnIpv6 { .. } => (18, 3),
+        Violation::TransferredBeforeLogin { .. } => (19, 2),
+    };
+    (FIRST_VIOLATION + number, severity)
+}

@@ -1,0 +1,208 @@
+//! Loading: the configuration file and all its policies, with every problem of all of them at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::rules::Policy;
+use crate::yaml::{self, MAX_FILE, Node, Problem, Problems, Report, Source};
+
+use super::{AuditOutput, Config, Kernel, Limits, Listener, listeners, settings};
+
+/// Loads a configuration file and the policies it names, and gives the warnings with them.
+///
+/// `interfaces` are the names that the machine has; listeners may name no others.
+///
+/// # Errors
+/// Gives every problem of the file and of its policies, in the order of files, lines and columns.
+pub fn load(path: &Path, interfaces: &BTreeSet<String>) -> Result<(Config, Problems), Problems> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|reason| one(Problem::of_file(name.as_str(), reason)))?;
+    let source = Arc::new(Source::new(name, text));
+    let root = yaml::parse(&source)?;
+    let mut loader = Loader {
+        report: Report::new(source),
+        folder: path.parent().unwrap_or_else(|| Path::new("")).to_owned(),
+        interfaces,
+    };
+    let config = loader.config(&root);
+    let failed = loader.report.has_errors();
+    let problems = loader.report.finish();
+    match config {
+        Some(config) if !failed => Ok((config, problems)),
+        _ => Err(problems),
+    }
+}
+
+struct Loader<'a> {
+    report: Report,
+    /// Where paths in the file begin.
+    folder: PathBuf,
+    interfaces: &'a BTreeSet<String>,
+}
+
+impl Loader<'_> {
+    fn config(&mut self, root: &Node) -> Option<Config> {
+        let mut map = self.report.map(root, "the configuration")?;
+        let listeners = map.required("listeners", &mut self.report);
+        let limits = match map.optional("limits") {
+            Some(node) => settings::limits(node, &mut self.report),
+            None => Limits::default(),
+        };
+        let audit = map
+            .required("audit", &mut self.report)
+            .and_then(|node| self.audit(node));
+        let kernel = match map.optional("kernel") {
+            Some(node) => settings::kernel(node, &mut self.report),
+            None => Kernel::default(),
+        };
+        map.finish(&mut self.report);
+        let listeners = self.listeners(listeners?);
+        Some(Config {
+            listeners: listeners?,
+            limits,
+            audit: audit?,
+            kernel,
+        })
+    }
+
+    fn listeners(&mut self, node: &Node) -> Option<Vec<Listener>> {
+        let items = self.report.list(node, "`listeners`")?;
+        if items.is_empty() {
+            let help = "add a listener; without one there is nothing to do";
+            let span = node.span.clone();
+            self.report
+                .error(span, "`listeners` is an empty list", help);
+        }
+        let written: Vec<listeners::Written<'_>> = items
+            .iter()
+            .filter_map(|item| listeners::read(item, self.interfaces, &mut self.report))
+            .collect();
+        listeners::compare(&written, &mut self.report);
+        let names: BTreeSet<String> = written
+            .iter()
+            .filter_map(|listener| listener.name.clone())
+            .collect();
+        // With a listener unreadable, rules may rightly name what is not in the set.
+        let names = (names.len() == items.len()).then_some(names);
+        let mut policies = BTreeMap::new();
+        let mut usable = Vec::new();
+        for listener in written {
+            let policy = listener
+                .rules
+                .and_then(|node| self.policy(node, names.as_ref(), &mut policies));
+            if let (Some(name), Some(kind), Some(server_sees), Some(policy)) =
+                (listener.name, listener.kind, listener.server_sees, policy)
+            {
+                usable.push(Listener {
+                    name,
+                    kind,
+                    server_sees,
+                    policy,
+                });
+            }
+        }
+        (usable.len() == items.len()).then_some(usable)
+    }
+
+    /// Listeners may share a policy file; it is read, and its problems are told, once.
+    fn policy(
+        &mut self,
+        node: &Node,
+        listeners: Option<&BTreeSet<String>>,
+        loaded: &mut BTreeMap<PathBuf, Option<Arc<Policy>>>,
+    ) -> Option<Arc<Policy>> {
+        let text = self.report.text(node, "`rules`")?;
+        let path = tidy(&self.folder.join(text));
+        if let Some(policy) = loaded.get(&path) {
+            return policy.clone();
+        }
+        let policy = match read(&path) {
+            Ok(text) => {
+                let source = Arc::new(Source::new(path.display().to_string(), text));
+                match Policy::read(&source, listeners) {
+                    Ok((policy, warnings)) => {
+                        self.report.append(warnings);
+                        Some(Arc::new(policy))
+                    }
+                    Err(problems) => {
+                        self.report.append(problems);
+                        None
+                    }
+                }
+            }
+            Err(reason) => {
+                let message = format!("rules file `{}`: {reason}", path.display());
+                let help = "paths begin at the folder of this file";
+                self.report.error(node.span.clone(), message, help);
+                None
+            }
+        };
+        loaded.insert(path, policy.clone());
+        policy
+    }
+
+    fn audit(&mut self, node: &Node) -> Option<AuditOutput> {
+        let mut map = self.report.map(node, "`audit`")?;
+        let output = map.required("output", &mut self.report);
+        map.finish(&mut self.report);
+        let output = output?;
+        match self.report.text(output, "`output`")? {
+            "stdout" => Some(AuditOutput::Stdout),
+            path if Path::new(path).is_absolute() => Some(AuditOutput::File(path.into())),
+            path => {
+                let message = format!("the audit output `{path}` is no absolute path");
+                let help = "write `stdout`, or a path that begins with /";
+                self.report.error(output.span.clone(), message, help);
+                None
+            }
+        }
+    }
+}
+
+/// Reads a whole file; the reason why not is in words for the operator.
+fn read(path: &Path) -> Result<String, String> {
+    let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > MAX_FILE {
+        return Err(format!("is larger than {MAX_FILE} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error
+            .as_bytes()
+            .iter()
+            .take(at)
+            .filter(|&&b| b == b'\n')
+            .count()
+            + 1;
+        format!("is not UTF-8 text: line {line} has other bytes")
+    })
+}
+
+/// Takes `folder/..` out of a path, so that messages show it as an operator would write it.
+fn tidy(path: &Path) -> PathBuf {
+    let mut tidied = PathBuf::new();
+    for part in path.components() {
+        match (part, tidied.components().next_back()) {
+            (Component::CurDir, _) => {}
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                tidied.pop();
+            }
+            _ => tidied.push(part),
+        }
+    }
+    tidied
+}
+
+fn one(problem: Problem) -> Problems {
+    let mut problems = Problems::default();
+    problems.push(problem);
+    problems
+}
