@@ -1,1 +1,150 @@
-//! (filled by its own change)
+//! The kernel's side of portcullis: one nftables table, its pinholes, and the routes it needs.
+//!
+//! [`ruleset`] and the plans are pure; [`install`] puts the table and the policy routing in place once;
+//! after that [`Firewall`] changes nothing but set elements, over one netlink socket. The one module
+//! that knows nftables. Decides nothing: whoever calls it has decided.
+
+mod install;
+mod plan;
+mod privilege;
+mod routing;
+mod ruleset;
+mod wire;
+mod worker;
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::config::Kernel;
+use crate::pinhole::Pinhole;
+
+pub use install::{Installed, install};
+pub use plan::{Change, Element, TRANSLATION_GRACE, plan_close, plan_open};
+pub use privilege::{missing_nft, missing_privilege};
+pub use ruleset::{MAX_SET_SIZE, MIN_SET_SIZE, SET_HEADROOM, ruleset, set_size};
+pub use wire::encode;
+pub use worker::{FULL_PAUSE, Firewall, MAX_BATCH, MAX_OPEN_REQUESTS};
+
+/// What the table is built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Names, marks and numbers.
+    pub kernel: Kernel,
+    /// The transparent listeners; empty where there is none.
+    pub intercepts: Vec<Intercept>,
+    /// Pinholes open at one time ([`crate::config::Limits::pinholes`]).
+    pub capacity: usize,
+}
+
+/// Control connections to take on their way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intercept {
+    /// Interfaces they come in by; none of them need exist yet. Empty: nothing is taken.
+    pub interfaces: Vec<String>,
+    /// Destination ports that are taken. Empty: nothing is taken.
+    pub ports: Vec<u16>,
+    /// The local port they are handed to, both families.
+    pub bind_port: u16,
+}
+
+/// What can go wrong between portcullis and the kernel.
+#[derive(Debug, Error)]
+pub enum FirewallError {
+    /// CAP_NET_ADMIN is missing, or does not reach this network namespace.
+    #[error(
+        "the kernel refused {doing}: CAP_NET_ADMIN is missing, or not valid in this network \
+         namespace; run as root, or give it by AmbientCapabilities= in a systemd unit or by \
+         `setcap cap_net_admin,cap_net_bind_service+ep`"
+    )]
+    Unprivileged {
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// No `nft` program.
+    #[error("the program nft is not in PATH; install the package nftables, 1.0.6 or later")]
+    NftMissing,
+    /// `nft` refused the table.
+    #[error("nft refused the table inet {table}: {stderr}")]
+    NftRefused {
+        /// The table's name.
+        table: String,
+        /// What nft wrote, trimmed.
+        stderr: String,
+    },
+    /// A name that cannot stand in a ruleset.
+    #[error(
+        "{what} {name:?} cannot stand in an nftables ruleset; allowed are 1 to {limit} characters: {allowed}"
+    )]
+    UnusableName {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The longest allowed, characters.
+        limit: usize,
+        /// The characters that are allowed.
+        allowed: &'static str,
+    },
+    /// The policy routing could not be made.
+    #[error("could not {doing} (routing table {table}): {source}")]
+    Routing {
+        /// What was being done.
+        doing: &'static str,
+        /// The routing table's number.
+        table: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The addresses of a pinhole are of two families.
+    #[error("pinhole {pinhole} mixes IPv4 and IPv6; all its addresses must be of one family")]
+    MixedFamilies {
+        /// The pinhole.
+        pinhole: Box<Pinhole>,
+    },
+    /// The sets had no room for as long as a client can wait.
+    #[error(
+        "the sets of the nftables table had no room for pinhole {pinhole} for {waited_ms} ms; \
+         raise the limit on pinholes, or see what fills them with `nft list table inet {table}`"
+    )]
+    Full {
+        /// The pinhole.
+        pinhole: Box<Pinhole>,
+        /// How long it was tried, milliseconds.
+        waited_ms: u128,
+        /// The table's name.
+        table: String,
+    },
+    /// Somebody deleted the table.
+    #[error(
+        "the table inet {table} is gone or changed, so pinhole {pinhole} could not be opened; another \
+         program flushed the ruleset: restart portcullis, and keep that program from `flush ruleset`"
+    )]
+    TableMissing {
+        /// The pinhole.
+        pinhole: Box<Pinhole>,
+        /// The table's name.
+        table: String,
+    },
+    /// The kernel refused a change.
+    #[error("the kernel refused to {doing} pinhole {pinhole}: {source}")]
+    Refused {
+        /// `open` or `close`.
+        doing: &'static str,
+        /// The pinhole.
+        pinhole: Box<Pinhole>,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// No socket, or no answer on it.
+    #[error("could not {doing}: {source}")]
+    Netlink {
+        /// What was being done.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The thread that talks to the kernel is gone.
+    #[error("the netlink thread has ended, so no pinhole can be opened or closed")]
+    Stopped,
+}

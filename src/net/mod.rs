@@ -1,1 +1,14 @@
-//! (filled by its own change)
+//! Sockets that an edge needs and the standard library does not make: transparent listeners and
+//! connections, ports held for others, netlink.
+//!
+//! Knows addresses and sockets; knows no FTP, no policy and no firewall.
+
+pub mod netlink;
+mod ports;
+mod socket;
+
+pub use ports::{MAX_TRIES, PortLease, Ports};
+pub use socket::{
+    BACKLOG, MAX_SOURCE_TRIES, Source, TRANSPARENT_PORTS, canonical, connect, is_local, listen,
+    listen_transparent, reset,
+};

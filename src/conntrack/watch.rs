@@ -1,0 +1,243 @@
+//! The thread that listens to connection tracking, and the questions put to it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::sockopt;
+
+use super::flows::{Flows, Now};
+use super::message::{Entry, Flow, Kind, TcpState, ask_for, ask_for_all, decode, kind};
+use super::{ConntrackError, FlowEvent, Key, filter};
+use crate::config::Mark;
+use crate::net::netlink::{Builder, DONE, DUMP_INTERRUPTED, Family, Socket, messages};
+use crate::pinhole::Counters;
+
+/// Groups NEW, UPDATE and DESTROY: NFNLGRP_CONNTRACK_NEW is 1, which is bit 0.
+const GROUPS: u32 = 0b111;
+/// Room for events, bytes; where the machine does not grant it, as much as it does.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// How often the thread looks whether it shall end.
+const STOP_CHECK: Duration = Duration::from_millis(500);
+/// How long the kernel may take to answer a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often an interrupted dump is begun anew.
+const MAX_DUMPS: usize = 3;
+
+/// Keeps the watch going; cheap to clone. When the last one is dropped, the thread ends within half a
+/// second.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    shared: Arc<Shared>,
+    /// Stops the thread with the last handle; the thread holds `shared` as well.
+    _stop: Arc<StopOnDrop>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    flows: Mutex<Flows>,
+    questions: Mutex<Socket>,
+    stop: AtomicBool,
+}
+
+#[derive(Debug)]
+struct StopOnDrop(Arc<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Calls `tell` on a thread of its own for every data connection with `mark` that begins or ends from
+/// here on. `tell` must not block: events are lost meanwhile, though made up for afterwards.
+///
+/// # Errors
+/// [`ConntrackError::Unprivileged`] without CAP_NET_ADMIN; [`ConntrackError::Netlink`].
+pub fn watch(
+    mark: Mark,
+    tell: impl Fn(FlowEvent) + Send + 'static,
+) -> Result<Watcher, ConntrackError> {
+    let doing = "listen to connection tracking";
+    let fail = |source: io::Error| match Errno::from_io_error(&source) {
+        Some(Errno::PERM) => ConntrackError::Unprivileged { doing },
+        _ => ConntrackError::Netlink { doing, source },
+    };
+    let events = Socket::open(Family::Netfilter, GROUPS, STOP_CHECK, |fd| {
+        prepare(fd, mark)
+    })
+    .map_err(fail)?;
+    let questions = Socket::open(Family::Netfilter, 0, ANSWER_TIMEOUT, |_| Ok(())).map_err(fail)?;
+    let shared = Arc::new(Shared {
+        flows: Mutex::new(Flows::default()),
+        questions: Mutex::new(questions),
+        stop: AtomicBool::new(false),
+    });
+    let listener = Listener {
+        events,
+        mark,
+        shared: Arc::clone(&shared),
+        tell,
+    };
+    thread::Builder::new()
+        .name("conntrack".to_owned())
+        .spawn(move || listener.run())
+        .map_err(fail)?;
+    let stop = Arc::new(StopOnDrop(Arc::clone(&shared)));
+    Ok(Watcher {
+        shared,
+        _stop: stop,
+    })
+}
+
+impl Watcher {
+    /// Asks how much went over a running data connection so far, and for how long it has run. Answers
+    /// within some 10 µs, so it may be called from async code.
+    ///
+    /// `None` where no such connection runs, or where the kernel does not count.
+    pub fn measure(&self, key: &Key) -> Option<(Counters, Duration)> {
+        // Of two with the same key the later one is the pinhole's.
+        let (flow, seen_at) = lock(&self.shared.flows)
+            .find(key)
+            .max_by_key(|&(_, seen_at)| seen_at)?;
+        let entry = ask(&self.shared.questions, &flow)?;
+        Some((entry.counters?, seen_at.elapsed()))
+    }
+}
+
+struct Listener<Tell> {
+    events: Socket,
+    mark: Mark,
+    shared: Arc<Shared>,
+    tell: Tell,
+}
+
+impl<Tell: Fn(FlowEvent)> Listener<Tell> {
+    fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            match self.events.receive() {
+                Ok(datagram) => {
+                    for message in messages(datagram) {
+                        if let (Some(kind), Some(entry)) = (kind(&message), decode(&message)) {
+                            let event = handle(&self.shared, kind, entry);
+                            event.into_iter().for_each(&self.tell);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
+                    tracing::warn!("Connection tracking events were lost; asking for all");
+                    self.reconcile();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "Lost the connection tracking socket; ends of transfers are not seen");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn reconcile(&self) {
+        match dump(&self.shared.questions, self.mark) {
+            Ok(entries) => {
+                let events = lock(&self.shared.flows).reconcile(&entries, Now::read());
+                events.into_iter().for_each(&self.tell);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Could not list tracked connections; some ends may be told late");
+            }
+        }
+    }
+}
+
+fn handle(shared: &Shared, kind: Kind, mut entry: Entry) -> Option<FlowEvent> {
+    let now = Now::read();
+    match (kind, entry.state) {
+        (Kind::New, _) => lock(&shared.flows).handle_new(&entry, now),
+        (Kind::Update, TcpState::Running) => None,
+        (Kind::Update, TcpState::Ended) => {
+            if !lock(&shared.flows).awaits_end(&entry) {
+                return None;
+            }
+            // The event has no counters, the entry has; it stays for 10 s or more. A connection that took
+            // its place has another id.
+            if let Some(answer) = ask(&shared.questions, &entry.flow)
+                && answer.id == entry.id
+            {
+                entry.counters = answer.counters;
+                entry.started = answer.started;
+            }
+            lock(&shared.flows).handle_ended(&entry, now)
+        }
+        (Kind::Destroyed, _) => lock(&shared.flows).handle_destroyed(&entry, now),
+    }
+}
+
+fn ask(questions: &Mutex<Socket>, flow: &Flow) -> Option<Entry> {
+    let mut socket = lock(questions);
+    let sequence = socket.reserve(1);
+    let mut builder = Builder::default();
+    ask_for(&mut builder, sequence, flow);
+    socket.send(builder.bytes()).ok()?;
+    loop {
+        // Answers to an earlier question may come after its timeout.
+        let answer = messages(socket.receive().ok()?)
+            .find(|message| message.sequence == sequence)
+            .map(|message| decode(&message));
+        if let Some(answer) = answer {
+            return answer;
+        }
+    }
+}
+
+fn dump(questions: &Mutex<Socket>, mark: Mark) -> io::Result<Vec<Entry>> {
+    let mut socket = lock(questions);
+    for _ in 0..MAX_DUMPS {
+        if let Some(entries) = dump_once(&mut socket, mark)? {
+            return Ok(entries);
+        }
+    }
+    Err(io::ErrorKind::Interrupted.into())
+}
+
+/// `None` where the table changed in a way that may have hidden entries.
+fn dump_once(socket: &mut Socket, mark: Mark) -> io::Result<Option<Vec<Entry>>> {
+    let sequence = socket.reserve(1);
+    let mut builder = Builder::default();
+    ask_for_all(&mut builder, sequence, mark);
+    socket.send(builder.bytes())?;
+    let mut entries = Vec::new();
+    let mut whole = true;
+    let begun = Instant::now();
+    while begun.elapsed() < ANSWER_TIMEOUT * 5 {
+        for message in messages(socket.receive()?) {
+            if message.sequence != sequence {
+                continue;
+            }
+            whole &= message.flags & DUMP_INTERRUPTED == 0;
+            match message.errno() {
+                Some(0) if message.kind == DONE => return Ok(whole.then_some(entries)),
+                Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                None => entries.extend(decode(&message)),
+            }
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+fn prepare(fd: &OwnedFd, mark: Mark) -> io::Result<()> {
+    // The forced size needs CAP_NET_ADMIN of the whole machine.
+    if sockopt::set_socket_recv_buffer_size_force(fd, RECEIVE_BUFFER).is_err() {
+        sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BUFFER)?;
+    }
+    socket2::SockRef::from(&fd.as_fd()).attach_filter(&filter::events_with(mark))
+}
+
+/// A panic elsewhere leaves the table usable: every change to it is made by one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
