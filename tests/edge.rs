@@ -1,0 +1,49 @@
+//! What holds at a real edge: kernel, servers and clients are real, the hosts are network namespaces.
+//!
+//! Needs no root: the program starts itself again inside namespaces of its own. See `tests/lab`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a panic is a failed test"
+)]
+
+use std::process::ExitCode;
+
+mod lab;
+
+#[path = "edge/control.rs"]
+mod control;
+#[path = "edge/ground.rs"]
+mod ground;
+#[path = "edge/operation.rs"]
+mod operation;
+#[path = "edge/pinholes.rs"]
+mod pinholes;
+#[path = "edge/transfers.rs"]
+mod transfers;
+
+fn main() -> ExitCode {
+    let tests = [
+        ground::tests(),
+        transfers::tests(),
+        pinholes::tests(),
+        control::tests(),
+        operation::tests(),
+    ];
+    lab::enter(tests.into_iter().flatten().collect())
+}
+
+/// A test that has the name of its function.
+macro_rules! claims {
+    ($($name:ident),+ $(,)?) => {
+        /// The claims of this file.
+        pub(crate) fn tests() -> Vec<libtest_mimic::Trial> {
+            vec![$(libtest_mimic::Trial::test(stringify!($name), || { $name(); Ok(()) })),+]
+        }
+    };
+}
+pub(crate) use claims;
