@@ -13,7 +13,9 @@
     )
 )]
 
+pub mod app;
 pub mod audit;
+pub mod cli;
 pub mod config;
 pub mod conntrack;
 pub mod firewall;
@@ -22,5 +24,6 @@ pub mod inspect;
 pub mod nat;
 pub mod net;
 pub mod pinhole;
+pub mod proxy;
 pub mod rules;
 pub mod yaml;

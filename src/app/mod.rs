@@ -28,20 +28,36 @@ pub enum Outcome {
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.task {
         Task::Run(file) => {
-            let Some(config) = load(&file.config)? else { return Ok(Outcome::Problems) };
+            let Some(config) = load(&file.config)? else {
+                return Ok(Outcome::Problems);
+            };
             run::run(config)?;
             Ok(Outcome::Good)
         }
         Task::Check(file) => {
-            let Some(config) = load(&file.config)? else { return Ok(Outcome::Problems) };
-            let rules: BTreeSet<_> = config.listeners.iter().map(|listener| &listener.name).collect();
-            say(&format!("{}: good, {} listener(s)\n", file.config.display(), rules.len()))?;
+            let Some(config) = load(&file.config)? else {
+                return Ok(Outcome::Problems);
+            };
+            let rules: BTreeSet<_> = config
+                .listeners
+                .iter()
+                .map(|listener| &listener.name)
+                .collect();
+            say(&format!(
+                "{}: good, {} listener(s)\n",
+                file.config.display(),
+                rules.len()
+            ))?;
             Ok(Outcome::Good)
         }
         Task::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page).context("making the page")?;
-            io::stdout().write_all(&page).context("writing to standard output")?;
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .context("making the page")?;
+            io::stdout()
+                .write_all(&page)
+                .context("writing to standard output")?;
             Ok(Outcome::Good)
         }
     }
@@ -63,9 +79,13 @@ fn load(file: &Path) -> anyhow::Result<Option<Config>> {
 
 fn report(problems: &crate::yaml::Problems) -> anyhow::Result<()> {
     let text = problems.to_string();
-    io::stderr().write_all(text.as_bytes()).context("writing to standard error")
+    io::stderr()
+        .write_all(text.as_bytes())
+        .context("writing to standard error")
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
-    io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")
 }

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::audit::Audit;
-use crate::config::{Config, ListenerKind};
-use crate::firewall::{self, Installed, Intercept};
+use crate::config::{AuditOutput, Config, Kernel, ListenerKind};
+use crate::conntrack::{self, Watcher};
+use crate::firewall::{self, Firewall, Installed, Intercept};
 use crate::net::Ports;
 use crate::proxy::{Flows, Gate, Parts, Shared};
-use crate::conntrack;
 
 /// Serves until a signal says stop.
 ///
@@ -36,28 +36,31 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let settings = firewall_settings(&config);
     let (stop, stopping) = watch::channel(false);
-    let audit = Audit::open(&config.audit).context("opening the record")?;
+    let audit = match &config.audit {
+        AuditOutput::Stdout => Audit::to_stdout(),
+        AuditOutput::File(path) => Audit::to_file(path),
+    }
+    .context("opening the record")?;
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
     let mut gates = Vec::new();
     for listener in config.listeners {
         let name = listener.name.clone();
-        let gate = Gate::bind(listener)
-            .map_err(|(address, error)| anyhow!("listener {name}: cannot listen on {address}: {error}"))?;
+        let gate = Gate::bind(listener).map_err(|(address, error)| {
+            anyhow!("listener {name}: cannot listen on {address}: {error}")
+        })?;
         gates.push(gate);
     }
     let flows = Arc::new(Flows::default());
-    let (installed, firewall) = firewall::install(&settings).context("setting up the kernel")?;
+    let installed = firewall::install(&settings).context("setting up the kernel")?;
     for note in installed.notes() {
         tracing::info!("{note}");
     }
-    let mark = settings.kernel.connection_mark;
-    let followed = Arc::clone(&flows);
-    let watcher = match conntrack::watch(mark, move |event| followed.handle_event(event)) {
-        Ok(watcher) => watcher,
+    let (firewall, watcher) = match kernel_threads(&settings.kernel, &flows) {
+        Ok(threads) => threads,
         Err(error) => {
             take_down(installed);
-            return Err(error).context("following data connections");
+            return Err(error);
         }
     };
     let shared = Arc::new(Shared::new(Parts {
@@ -88,6 +91,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     ended
 }
 
+/// Starts what talks to the kernel while sessions run.
+fn kernel_threads(kernel: &Kernel, flows: &Arc<Flows>) -> anyhow::Result<(Firewall, Watcher)> {
+    let firewall = Firewall::start(kernel).context("starting the firewall's thread")?;
+    let flows = Arc::clone(flows);
+    let watcher = conntrack::watch(kernel.connection_mark, move |event| {
+        flows.handle_event(event)
+    })
+    .context("following data connections")?;
+    Ok((firewall, watcher))
+}
+
 fn take_down(installed: Installed) {
     if let Err(error) = installed.remove() {
         tracing::error!("the kernel still holds something of portcullis: {error}");
@@ -114,7 +128,11 @@ fn firewall_settings(config: &Config) -> firewall::Settings {
         .listeners
         .iter()
         .filter_map(|listener| match &listener.kind {
-            ListenerKind::Transparent { interfaces, ports, bind_port } => Some(Intercept {
+            ListenerKind::Transparent {
+                interfaces,
+                ports,
+                bind_port,
+            } => Some(Intercept {
                 interfaces: interfaces.clone(),
                 ports: ports.clone(),
                 bind_port: *bind_port,
@@ -132,7 +150,10 @@ fn firewall_settings(config: &Config) -> firewall::Settings {
 /// Two sockets a session and one a pinhole: as many files as the system lets us have.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit on open files stays at {:?}", limit.current);
     }

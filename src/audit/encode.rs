@@ -220,10 +220,9 @@ fn transfer<'a>(line: &mut Line<'a>, transferred: &'a Transferred) {
         filename: path.or(transferred.command.argument.as_deref()),
         command: transferred.command.verb.as_str(),
     });
-    // A code below 100 stands for a reply that never came.
-    let replied = transferred.code >= 100;
+    let replied = transferred.code.is_some();
     line.ftp = Some(Ftp {
-        completion_code: replied.then(|| [transferred.code.to_string()]),
+        completion_code: transferred.code.map(|code| [code.to_string()]),
         dynamic_port: Some(transferred.announced.port()),
         mode: Some(mode),
         reply_received: Some(if replied { "yes" } else { "no" }),

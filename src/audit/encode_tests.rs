@@ -215,7 +215,7 @@ fn a_transfer_is_ftp_data_with_the_kernels_count() {
                 bytes_back: 208,
             }),
             duration: Some(Duration::from_millis(340)),
-            code: 226,
+            code: Some(226),
             outcome: TransferOutcome::Completed,
         }),
         "ftp_data",

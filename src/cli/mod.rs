@@ -37,6 +37,11 @@ pub enum Task {
 #[derive(Debug, clap::Args)]
 pub struct ConfigFile {
     /// The configuration file; rules files are found relative to it.
-    #[arg(long, short, value_name = "FILE", default_value = "/etc/portcullis/portcullis.yaml")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "/etc/portcullis/portcullis.yaml"
+    )]
     pub config: PathBuf,
 }

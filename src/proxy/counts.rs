@@ -35,11 +35,21 @@ impl Counts {
     pub(super) fn new(limits: &Limits) -> Self {
         let count = |what, limit, limit_per_client| {
             let by_client = HashMap::new();
-            Mutex::new(Count { what, limit, limit_per_client, all: 0, by_client })
+            Mutex::new(Count {
+                what,
+                limit,
+                limit_per_client,
+                all: 0,
+                by_client,
+            })
         };
         Self {
             sessions: count("sessions", limits.sessions, limits.sessions_per_client),
-            pinholes: count("data connections", limits.pinholes, limits.pinholes_per_client),
+            pinholes: count(
+                "data connections",
+                limits.pinholes,
+                limits.pinholes_per_client,
+            ),
         }
     }
 
@@ -64,8 +74,15 @@ impl Counts {
         client: IpAddr,
         of: fn(&Self) -> &Mutex<Count>,
     ) -> Result<Place, String> {
-        of(self).lock().unwrap_or_else(PoisonError::into_inner).add(client)?;
-        Ok(Place { counts: Arc::clone(self), client, of })
+        of(self)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(client)?;
+        Ok(Place {
+            counts: Arc::clone(self),
+            client,
+            of,
+        })
     }
 }
 
@@ -97,7 +114,9 @@ impl Count {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut count = (self.of)(&self.counts).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = (self.of)(&self.counts)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         count.remove(self.client);
     }
 }
@@ -108,12 +127,21 @@ mod tests {
 
     #[test]
     fn p41_counts_in_all_and_per_client_and_gives_places_back() {
-        let limits = Limits { pinholes: 3, pinholes_per_client: 2, ..Limits::default() };
+        let limits = Limits {
+            pinholes: 3,
+            pinholes_per_client: 2,
+            ..Limits::default()
+        };
         let counts = Arc::new(Counts::new(&limits));
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let first = counts.enter_pinhole(a).unwrap();
         let _second = counts.enter_pinhole(a).unwrap();
-        assert!(counts.enter_pinhole(a).unwrap_err().contains("of your address, limit 2"));
+        assert!(
+            counts
+                .enter_pinhole(a)
+                .unwrap_err()
+                .contains("of your address, limit 2")
+        );
         let _third = counts.enter_pinhole(b).unwrap();
         assert!(counts.enter_pinhole(b).unwrap_err().contains("limit 3"));
         drop(first);

@@ -34,27 +34,44 @@ impl Flows {
     pub fn handle_event(&self, event: FlowEvent) {
         let (key, news) = match event {
             FlowEvent::Opened { key } => (key, PinholeNews::Used),
-            FlowEvent::Closed { key, counters, duration } => {
-                (key, PinholeNews::Closed { counters, duration })
-            }
+            FlowEvent::Closed {
+                key,
+                counters,
+                duration,
+            } => (key, PinholeNews::Closed { counters, duration }),
         };
-        let followers = self.followers_by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let followers = self
+            .followers_by_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(follower) = followers.get(&key)
             && follower.news.try_send((follower.id, news)).is_err()
         {
-            tracing::debug!(session = follower.session, "session takes no news of its pinhole");
+            tracing::debug!(
+                session = follower.session,
+                "session takes no news of its pinhole"
+            );
         }
     }
 
     pub(super) fn follow(&self, key: Key, session: u64, id: PinholeId, news: mpsc::Sender<News>) {
-        let mut followers = self.followers_by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut followers = self
+            .followers_by_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         followers.insert(key, Follower { session, id, news });
     }
 
     /// Ends what [`Self::follow`] began, unless another has taken the place.
     pub(super) fn leave(&self, key: Key, session: u64, id: PinholeId) {
-        let mut followers = self.followers_by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if followers.get(&key).is_some_and(|own| own.session == session && own.id == id) {
+        let mut followers = self
+            .followers_by_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if followers
+            .get(&key)
+            .is_some_and(|own| own.session == session && own.id == id)
+        {
             followers.remove(&key);
         }
     }

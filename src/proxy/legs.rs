@@ -40,7 +40,12 @@ impl Leg {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY not set");
         }
-        Self { stream: Some(stream), unsent: Vec::new(), sent: 0, finishing: false }
+        Self {
+            stream: Some(stream),
+            unsent: Vec::new(),
+            sent: 0,
+            finishing: false,
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -80,7 +85,9 @@ impl Leg {
 
     /// Reads what is there and hands it on.
     pub(super) fn take(&self, hand_on: impl FnOnce(&[u8])) -> io::Result<Taken> {
-        let Some(stream) = &self.stream else { return Ok(Taken::Nothing) };
+        let Some(stream) = &self.stream else {
+            return Ok(Taken::Nothing);
+        };
         let mut buffer = [0; READ_SIZE];
         match stream.try_read(&mut buffer) {
             Ok(0) => Ok(Taken::Finished),
@@ -95,7 +102,9 @@ impl Leg {
 
     /// Writes what the peer takes, and passes on the end once all is written.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let Some(stream) = &self.stream else { return Ok(()) };
+        let Some(stream) = &self.stream else {
+            return Ok(());
+        };
         while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match stream.try_write(rest) {
                 Ok(count) => self.sent += count,

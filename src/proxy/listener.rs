@@ -16,8 +16,8 @@ use crate::inspect::{EndReason, Settings};
 use crate::nat::Legs;
 use crate::net::{self, Source};
 
-use super::Shared;
 use super::session::{Session, record_refusal};
+use super::{Shared, stopped};
 
 /// How long taking connections pauses when the machine has no room for one more.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,13 +47,15 @@ impl Gate {
                 .map_err(|error| (format!("port {bind_port}"), error))?,
             ListenerKind::Published { listen, .. } => listen
                 .iter()
-                .map(|&address| {
-                    net::listen(address).map_err(|error| (address.to_string(), error))
-                })
+                .map(|&address| net::listen(address).map_err(|error| (address.to_string(), error)))
                 .collect::<Result<_, _>>()?,
         };
         let name = Arc::from(listener.name.as_str());
-        Ok(Self { listener: Arc::new(listener), name, sockets })
+        Ok(Self {
+            listener: Arc::new(listener),
+            name,
+            sockets,
+        })
     }
 
     /// Takes connections until portcullis stops and the last session has ended.
@@ -94,7 +96,7 @@ impl Taker {
                     }
                 },
                 Some(_) = sessions.join_next() => {}
-                _ = stop.wait_for(|stopping| *stopping) => break,
+                () = stopped(&mut stop) => break,
             }
         }
         drop(socket);
@@ -106,7 +108,9 @@ impl Taker {
 
     async fn serve(self, client: TcpStream) {
         // A client that is gone before it was looked at has no addresses any more.
-        let Ok((address, dialled)) = ends_of(&client) else { return };
+        let Ok((address, dialled)) = ends_of(&client) else {
+            return;
+        };
         let (id, flow_id) = self.shared.next_session();
         let mut about = audit::Session {
             id,
@@ -121,14 +125,14 @@ impl Taker {
             Ok(place) => place,
             Err(limit) => {
                 let reason = EndReason::TooManySessions;
-                return self.turn_away(client, &about, reason, &limit).await;
+                return self.turn_away(client, about, reason, &limit).await;
             }
         };
         let server = match self.reach_server(&mut about).await {
             Ok(server) => server,
             Err(reason) => {
                 let ended = EndReason::ConnectFailed(reason.clone());
-                return self.turn_away(client, &about, ended, &reason).await;
+                return self.turn_away(client, about, ended, &reason).await;
             }
         };
         let Some(seen) = about.seen else { return };
@@ -147,7 +151,9 @@ impl Taker {
             client_is_edge: net::is_local(address.ip()).unwrap_or(false),
         };
         let shared = Arc::clone(&self.shared);
-        Session::new(shared, about, settings, (client, server), place).run().await;
+        Session::new(shared, about, settings, (client, server), place)
+            .run()
+            .await;
     }
 
     /// Connects to the server that the client means; says why not in words for the client.
@@ -167,8 +173,9 @@ impl Taker {
         let server = about.server;
         let timeout = self.shared.limits.connect_timeout;
         let failed = |error: io::Error| format!("{server} cannot be reached: {error}");
-        let stream =
-            net::connect(server, self.source_for(about), timeout).await.map_err(failed)?;
+        let stream = net::connect(server, self.source_for(about), timeout)
+            .await
+            .map_err(failed)?;
         about.seen = Some(net::canonical(stream.local_addr().map_err(failed)?));
         Ok(stream)
     }
@@ -191,10 +198,11 @@ impl Taker {
     async fn turn_away(
         &self,
         mut client: TcpStream,
-        about: &audit::Session,
+        about: audit::Session,
         reason: EndReason,
         text: &str,
     ) {
+        let id = about.id;
         record_refusal(&self.shared, about, reason).await;
         let line = format!("421 Service not available: {text}.\r\n");
         let told = async {
@@ -202,12 +210,15 @@ impl Taker {
             client.shutdown().await
         };
         if let Ok(Err(error)) = time::timeout(REFUSAL_TIMEOUT, told).await {
-            tracing::debug!(session = about.id, %error, "client was gone before its 421");
+            tracing::debug!(session = id, %error, "client was gone before its 421");
         }
     }
 }
 
 /// The client's address and the one it dialled.
 fn ends_of(client: &TcpStream) -> io::Result<(SocketAddr, SocketAddr)> {
-    Ok((net::canonical(client.peer_addr()?), net::canonical(client.local_addr()?)))
+    Ok((
+        net::canonical(client.peer_addr()?),
+        net::canonical(client.local_addr()?),
+    ))
 }

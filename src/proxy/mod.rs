@@ -64,7 +64,16 @@ pub struct Parts {
 impl Shared {
     /// Puts together what sessions share.
     pub fn new(parts: Parts) -> Self {
-        let Parts { limits, firewall, watcher, ports, audit, flows, run, stop } = parts;
+        let Parts {
+            limits,
+            firewall,
+            watcher,
+            ports,
+            audit,
+            flows,
+            run,
+            stop,
+        } = parts;
         let counts = Arc::new(Counts::new(&limits));
         Self {
             limits,
@@ -82,6 +91,15 @@ impl Shared {
 
     fn next_session(&self) -> (u64, u64) {
         let session = self.sessions_begun.fetch_add(1, Ordering::Relaxed) + 1;
-        (session, (u64::from(self.run) << 32) | (session & 0xffff_ffff))
+        (
+            session,
+            (u64::from(self.run) << 32) | (session & 0xffff_ffff),
+        )
     }
+}
+
+/// Waits until portcullis stops.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    drop(stop.wait_for(|stop| *stop).await);
 }

@@ -1,6 +1,6 @@
 //! One session: drives an inspector with two sockets, a clock and the kernel's news.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,18 +9,16 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time;
 
-use crate::audit;
+use crate::audit::{self, Entry};
 use crate::conntrack::Key;
-use crate::inspect::{
-    Action, EndReason, Event, Inspector, PinholeNews, Record, Settings, Side,
-};
+use crate::inspect::{Action, EndReason, Event, Inspector, PinholeNews, Record, Settings, Side};
 use crate::net::PortLease;
 use crate::pinhole::{Pinhole, PinholeId};
 
-use super::Shared;
 use super::counts::Place;
 use super::flows::{MAX_UNREAD_NEWS, News};
 use super::legs::{Leg, Taken};
+use super::{Shared, stopped};
 
 /// How long the last bytes may take to be written once a session closes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,12 +27,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Session {
     shared: Arc<Shared>,
     id: u64,
-    about: audit::Session,
+    about: Arc<audit::Session>,
     client_address: IpAddr,
     inspector: Inspector,
     client: Leg,
     server: Leg,
-    pinholes: HashMap<PinholeId, Held>,
+    pinholes: BTreeMap<PinholeId, Held>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
     /// The record could not be kept: nothing more is carried out.
     unrecorded: bool,
@@ -67,20 +65,21 @@ impl Session {
             inspector: Inspector::new(settings, Instant::now()),
             client: Leg::new(client),
             server: Leg::new(server),
-            pinholes: HashMap::new(),
+            pinholes: BTreeMap::new(),
             news: mpsc::channel(MAX_UNREAD_NEWS),
             unrecorded: false,
             broken: false,
             closing: false,
             _place: place,
             shared,
-            about,
+            about: Arc::new(about),
         }
     }
 
     /// Serves the session to its end.
     pub(super) async fn run(mut self) {
         let mut stop = self.shared.stop.clone();
+        let mut stopping = false;
         loop {
             self.carry_out().await;
             self.flush().await;
@@ -100,11 +99,11 @@ impl Session {
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
                 () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
-                _ = stop.wait_for(|stopping| *stopping) => {
+                () = stopped(&mut stop), if !stopping => {
+                    // Said once; what is left ends by its deadlines.
                     let text = "The FTP gate is stopping.";
                     self.inspector.handle_stop(EndReason::Stopping, text, Instant::now());
-                    // Said once; what is left ends by its deadlines.
-                    stop = never_stops();
+                    stopping = true;
                 }
             }
         }
@@ -137,13 +136,17 @@ impl Session {
     async fn carry_out(&mut self) {
         while let Some(action) = self.inspector.poll_action() {
             match action {
-                Action::Record(record) => self.keep(&record).await,
+                Action::Record(record) => self.keep(*record).await,
                 // What is not on the record is not done (design: fail closed).
                 Action::ToServer(_) | Action::OpenPinhole { .. } if self.unrecorded => {}
                 Action::ToClient(bytes) => self.client.push(&bytes),
                 Action::ToServer(bytes) => self.server.push(&bytes),
                 Action::LeasePort { id, address } => self.lease_port(id, address),
-                Action::OpenPinhole { id, pinhole, lifetime } => {
+                Action::OpenPinhole {
+                    id,
+                    pinhole,
+                    lifetime,
+                } => {
                     let news = match self.open(id, pinhole, lifetime).await {
                         Ok(()) => PinholeNews::Opened,
                         Err(reason) => PinholeNews::Refused(reason),
@@ -173,24 +176,35 @@ impl Session {
         }
     }
 
-    async fn keep(&mut self, record: &Record) {
+    async fn keep(&mut self, record: Record) {
         if self.unrecorded {
             return;
         }
-        let mut line = Vec::with_capacity(512);
-        audit::encode(SystemTime::now(), &self.about, record, &mut line);
-        if let Err(error) = self.shared.audit.accept(line).await {
+        let session = Arc::clone(&self.about);
+        let entry = Entry {
+            timestamp: SystemTime::now(),
+            session,
+            record,
+        };
+        if let Err(error) = self.shared.audit.accept(entry).await {
             tracing::error!(session = self.id, "the record cannot be kept: {error}");
             self.unrecorded = true;
             let text = "The record cannot be kept, so nothing can be done.";
-            self.inspector.handle_stop(EndReason::AuditFailed, text, Instant::now());
+            self.inspector
+                .handle_stop(EndReason::AuditFailed, text, Instant::now());
         }
     }
 
     fn lease_port(&mut self, id: PinholeId, address: IpAddr) {
         let lease = self.shared.ports.lease(address);
         let port = lease.as_ref().map(PortLease::port);
-        self.pinholes.insert(id, Held { lease, ..Held::default() });
+        self.pinholes.insert(
+            id,
+            Held {
+                lease,
+                ..Held::default()
+            },
+        );
         self.inspector.handle_port(id, port, Instant::now());
     }
 
@@ -205,18 +219,28 @@ impl Session {
         held.place = Some(place);
         held.pinhole = Some(pinhole);
         // Followed first: the connection may come the moment the kernel lets it.
-        self.shared.flows.follow(key_of(&pinhole), self.id, id, self.news.0.clone());
-        self.shared.firewall.open(pinhole, lifetime).await.map_err(|error| {
-            tracing::warn!(session = self.id, %pinhole, "pinhole not opened: {error}");
-            "the firewall did not take it".to_owned()
-        })
+        self.shared
+            .flows
+            .follow(key_of(&pinhole), self.id, id, self.news.0.clone());
+        self.shared
+            .firewall
+            .open(pinhole, lifetime)
+            .await
+            .map_err(|error| {
+                tracing::warn!(session = self.id, %pinhole, "pinhole not opened: {error}");
+                "the firewall did not take it".to_owned()
+            })
     }
 
     fn measure(&mut self, id: PinholeId) {
-        let key = self.pinholes.get(&id).and_then(|held| held.pinhole.as_ref()).map(key_of);
-        let measured = key.and_then(|key| self.shared.watcher.measure(key));
+        let key = self
+            .pinholes
+            .get(&id)
+            .and_then(|held| held.pinhole.as_ref())
+            .map(key_of);
+        let measured = key.and_then(|key| self.shared.watcher.measure(&key));
         let (counters, duration) = match measured {
-            Some((counters, duration)) => (Some(counters), duration),
+            Some((counters, duration)) => (Some(counters), Some(duration)),
             None => (None, None),
         };
         let news = PinholeNews::Closed { counters, duration };
@@ -277,23 +301,35 @@ impl Session {
 }
 
 /// Records a session that ended before it began.
-pub(super) async fn record_refusal(shared: &Shared, about: &audit::Session, reason: EndReason) {
+pub(super) async fn record_refusal(shared: &Shared, about: audit::Session, reason: EndReason) {
     let ended = Event::SessionEnded {
         reason,
         lasted: Duration::ZERO,
         bytes_from_client: 0,
         bytes_from_server: 0,
     };
-    let mut line = Vec::with_capacity(512);
-    let record = Record { user: None, event: ended };
-    audit::encode(SystemTime::now(), about, &record, &mut line);
-    if let Err(error) = shared.audit.accept(line).await {
-        tracing::error!(session = about.id, "the record cannot be kept: {error}");
+    let (id, record) = (
+        about.id,
+        Record {
+            user: None,
+            event: ended,
+        },
+    );
+    let entry = Entry {
+        timestamp: SystemTime::now(),
+        session: Arc::new(about),
+        record,
+    };
+    if let Err(error) = shared.audit.accept(entry).await {
+        tracing::error!(session = id, "the record cannot be kept: {error}");
     }
 }
 
 fn key_of(pinhole: &Pinhole) -> Key {
-    Key { initiator: pinhole.initiator, announced: pinhole.announced }
+    Key {
+        initiator: pinhole.initiator,
+        announced: pinhole.announced,
+    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -301,8 +337,4 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
-}
-
-fn never_stops() -> tokio::sync::watch::Receiver<bool> {
-    tokio::sync::watch::Sender::new(false).subscribe()
 }
