@@ -109,6 +109,25 @@ fn bad_configurations_are_reported_in_full() {
 }
 
 #[test]
+fn a_folder_that_is_a_link_is_followed_as_the_system_does() {
+    let folder = std::env::temp_dir().join(format!("portcullis-links-{}", std::process::id()));
+    fs::create_dir_all(folder.join("real/etc")).unwrap();
+    fs::create_dir_all(folder.join("rules")).unwrap();
+    fs::create_dir_all(folder.join("real/rules")).unwrap();
+    std::os::unix::fs::symlink(folder.join("real/etc"), folder.join("etc")).unwrap();
+    let config = "listeners:\n  - { name: lan, transparent: { interfaces: lan0 }, server-sees: edge, rules: ../rules/a.yaml }\naudit: { output: stdout }\n";
+    fs::write(folder.join("etc/edge.yaml"), config).unwrap();
+    fs::write(folder.join("rules/a.yaml"), "wrong").unwrap();
+    fs::write(
+        folder.join("real/rules/a.yaml"),
+        "rules: [{ id: a, allow: true }]",
+    )
+    .unwrap();
+    loaded(&folder.join("etc/edge.yaml"));
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn a_missing_file_is_a_problem() {
     let problems = load(Path::new("/nowhere/edge.yaml"), &interfaces()).unwrap_err();
     assert_eq!(
