@@ -1,6 +1,7 @@
 //! The record: every event as one EVE JSON line, and the one writer that keeps them.
 //!
-//! Owns formats and the file. What is recorded is decided in `inspect`; nothing here reads a clock.
+//! Owns formats and the file. What is recorded is decided in `inspect`, and
+//! when it happened is passed in.
 
 mod encode;
 mod eve;

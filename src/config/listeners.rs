@@ -52,6 +52,7 @@ pub(super) fn read<'a>(
             kind_at = key.span.clone();
             read_published(node, report)
         }
+        (None, None) if map.misspells("transparent") || map.misspells("published") => None,
         (None, None) => {
             let help = "add `transparent: { interfaces: [...] }` or `published: { listen: ..., server: ... }`";
             let message = "the listener is neither `transparent` nor `published`";

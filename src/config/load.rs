@@ -115,7 +115,7 @@ impl Loader<'_> {
         loaded: &mut BTreeMap<PathBuf, Option<Arc<Policy>>>,
     ) -> Option<Arc<Policy>> {
         let text = self.report.text(node, "`rules`")?;
-        let path = tidy(&self.folder.join(text));
+        let path = shown(self.folder.join(text));
         if let Some(policy) = loaded.get(&path) {
             return policy.clone();
         }
@@ -187,7 +187,9 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Takes `folder/..` out of a path, so that messages show it as an operator would write it.
-fn tidy(path: &Path) -> PathBuf {
+///
+/// Where `folder` is a symbolic link that would lead to another file; then the path stays.
+fn shown(path: PathBuf) -> PathBuf {
     let mut tidied = PathBuf::new();
     for part in path.components() {
         match (part, tidied.components().next_back()) {
@@ -198,7 +200,8 @@ fn tidy(path: &Path) -> PathBuf {
             _ => tidied.push(part),
         }
     }
-    tidied
+    let same = path.canonicalize().ok() == tidied.canonicalize().ok();
+    if same { tidied } else { path }
 }
 
 fn one(problem: Problem) -> Problems {

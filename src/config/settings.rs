@@ -12,12 +12,20 @@ const MAX_COUNT: u64 = 1_000_000;
 /// Bytes of a table's name at most (`NFT_NAME_MAXLEN` less its end, linux/netfilter/nf_tables.h).
 const MAX_TABLE_NAME: usize = 255;
 
-/// Words that nft does not take for a name of a table.
-const NFT_KEYWORDS: [&str; 24] = [
-    "add", "arp", "bridge", "chain", "counter", "create", "ct", "delete", "flush", "fwd", "inet",
-    "ip", "ip6", "list", "map", "mark", "meta", "redirect", "rule", "set", "table", "tcp", "type",
-    "udp",
-];
+/// Words that nft does not take for the name of a table (tried on nft 1.0.6).
+const NFT_KEYWORDS: &str = "accept add ah all and arp auto-merge bridge cgroup chain comment comp \
+    constant continue counter cpu create ct day dccp define delete describe device \
+    devices dnat drop dst dup dynamic ecn element elements eq esp ether \
+    exists expires export exthdr fib flags flow flowtable flush frag fwd gc-interval \
+    ge get goto gt handle hbh hook hour ibrname icmp icmpv6 igmp \
+    iif iifgroup iifname iiftype import include index inet insert interval ip ip6 \
+    ipsec jhash jump le limit list log lt map mark masquerade meta \
+    meter mh missing monitor ne netdev nftrace not notrack numgen obrname offload \
+    oif oifgroup oifname oiftype or osf pkttype policy position priority queue quota \
+    random redefine redirect reject rename replace reset return rt rtclassid rule ruleset \
+    sctp secmark set size skgid skuid snat socket srh symhash synproxy table \
+    tcp th time timeout tproxy type typeof udp udplite undefine update vlan \
+    vmap xt";
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -102,7 +110,7 @@ fn table(node: &Node, report: &mut Report) -> Option<String> {
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         && name.starts_with(|c: char| c.is_ascii_alphabetic());
-    if word && name.len() <= MAX_TABLE_NAME && !NFT_KEYWORDS.contains(&name) {
+    if word && name.len() <= MAX_TABLE_NAME && !NFT_KEYWORDS.split(' ').any(|word| word == name) {
         return Some(name.to_owned());
     }
     let message = format!("{} cannot be the name of an nftables table", quoted(name));

@@ -178,6 +178,7 @@ impl<'a> Compiler<'a> {
                 }
             },
             (None, Some((_, node))) => self.reply(node),
+            (None, None) if map.misspells("allow") || map.misspells("deny") => None,
             (None, None) => {
                 let message = "the rule says neither `allow` nor `deny`";
                 let help = "add `allow: true`, `deny: true` or `deny: 550 The reason`";

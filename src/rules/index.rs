@@ -134,3 +134,47 @@ impl Iterator for Candidates<'_> {
         Some(*place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ftp::Verb;
+    use crate::rules::compile::compile;
+    use crate::yaml::Source;
+
+    use super::*;
+
+    #[test]
+    fn only_rules_that_may_match_are_looked_at() {
+        let mut text = "rules:\n".to_owned();
+        for number in 0..250 {
+            text.push_str(&format!(
+                "  - {{ id: c{number}, allow: true, client: 10.0.0.{number} }}\n"
+            ));
+            text.push_str(&format!(
+                "  - {{ id: s{number}, allow: true, server: 10.1.0.{number} }}\n"
+            ));
+            text.push_str(&format!(
+                "  - {{ id: u{number}, allow: true, user: u{number} }}\n"
+            ));
+        }
+        text.push_str("  - { id: net, allow: true, client: [10.0.0.0/8, 10.0.0.0/24] }\n");
+        text.push_str("  - { id: glob, allow: true, user: 'u*' }\n");
+        let source = std::sync::Arc::new(Source::new("f", text));
+        let ((_, rules), _) = compile(&source, None).unwrap();
+        let request = Request {
+            listener: "lan",
+            client: [10, 0, 0, 9].into(),
+            server: [10, 1, 0, 7].into(),
+            user: Some("u3"),
+            verb: &Verb::Retr,
+            site: None,
+            path: None,
+        };
+        let index = Index::new(&rules);
+        let found: Vec<&str> = index
+            .candidates(&request)
+            .map(|place| rules[place].name.id.as_str())
+            .collect();
+        assert_eq!(found, ["u3", "s7", "c9", "net", "net", "glob"]);
+    }
+}

@@ -171,16 +171,17 @@ impl<'a> Map<'a> {
     /// Takes the value of a key that must be there; notes where it is not.
     pub fn required(&mut self, name: &'static str, report: &mut Report) -> Option<&'a Node> {
         let found = self.optional(name);
-        // A key with a slip in it is reported once, as unknown.
-        let misspelt = self
-            .entries
-            .iter()
-            .any(|entry| nearest(entry.name, [name]).is_some());
-        if found.is_none() && !misspelt {
+        if found.is_none() && !self.misspells(name) {
             let message = format!("{} has no `{name}`", self.what);
             report.error(self.head.clone(), message, format!("add `{name}: …`"));
         }
         found
+    }
+
+    /// Whether a key that was not taken is nearly this name: it is reported once, as unknown.
+    pub fn misspells(&self, name: &'static str) -> bool {
+        let mut unknown = self.entries.iter().filter(|entry| !entry.taken);
+        unknown.any(|entry| nearest(entry.name, [name]).is_some())
     }
 
     /// Takes all entries of a mapping whose keys are free names.

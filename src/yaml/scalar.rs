@@ -45,7 +45,8 @@ impl Report {
         let text = self.text(node, what)?;
         let help = format!("write a number from {} to {}", range.start(), range.end());
         let Some(number) = is_plain(node).then(|| number(text)).flatten() else {
-            let message = format!("{what} is {}, not a whole number", quoted(text));
+            let kind = if is_plain(node) { "" } else { "the text " };
+            let message = format!("{what} is {kind}{}, not a whole number", quoted(text));
             self.error(node.span.clone(), message, help);
             return None;
         };

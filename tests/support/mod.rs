@@ -1,0 +1,28 @@
+//! What tests of files share: finding them, and comparing reports with their twins.
+
+use std::fs;
+use std::path::Path;
+
+use portcullis::yaml::Problems;
+
+/// Gives the YAML files of a folder of this repository, in order.
+pub(crate) fn yaml_files(folder: &str) -> Vec<String> {
+    let mut files: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .filter(|path| path.ends_with(".yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Compares a report with the `.txt` twin of its file; `PORTCULLIS_BLESS=1` writes the twin.
+pub(crate) fn expect_report(file: &str, problems: &Problems) {
+    let twin = Path::new(file).with_extension("txt");
+    let report = format!("{problems}\n");
+    if std::env::var_os("PORTCULLIS_BLESS").is_some() {
+        fs::write(&twin, &report).unwrap();
+    }
+    let expected = fs::read_to_string(&twin).unwrap_or_default();
+    assert_eq!(report, expected, "{}", twin.display());
+}
