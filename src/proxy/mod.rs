@@ -91,10 +91,9 @@ impl Shared {
 
     fn next_session(&self) -> (u64, u64) {
         let session = self.sessions_begun.fetch_add(1, Ordering::Relaxed) + 1;
-        (
-            session,
-            (u64::from(self.run) << 32) | (session & 0xffff_ffff),
-        )
+        // 53 bits, so that readers that keep JSON numbers as doubles keep it exact.
+        let run = u64::from(self.run & 0x1f_ffff);
+        (session, (run << 32) | (session & 0xffff_ffff))
     }
 }
 
