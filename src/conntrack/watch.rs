@@ -144,10 +144,12 @@ impl<Tell: Fn(FlowEvent)> Listener<Tell> {
     fn reconcile(&self) {
         match dump(&self.shared.questions, self.mark) {
             Ok(entries) => {
+                eprintln!("DBG {}", entries.len());
                 let events = lock(&self.shared.flows).reconcile(&entries, Now::read());
                 events.into_iter().for_each(&self.tell);
             }
             Err(error) => {
+                eprintln!("DBG {error}");
                 tracing::warn!(%error, "Could not list tracked connections; some ends may be told late");
             }
         }
