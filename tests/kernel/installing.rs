@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("installing_twice_leaves_one_of_each", installs_once),
         trial("removing_leaves_nothing", removes_all),
         trial("a_machine_without_ipv6_serves_ipv4", serves_without_ipv6),
+        trial("an_unusable_name_is_refused", refuses_unusable_names),
         trial("nft_says_why_it_refuses", tells_what_nft_says),
         trial("the_lab_has_what_is_needed", nothing_is_missing),
     ]
@@ -147,17 +148,29 @@ fn serves_without_ipv6() {
     assert_eq!(routing(&lab), [0; 4]);
 }
 
-fn tells_what_nft_says() {
+fn refuses_unusable_names() {
     let lab = Lab::new();
-    let mut impossible = settings(10);
-    // A value outside its mask is a mistake that `config` refuses; nft has its own word on the port.
-    impossible.intercepts[0].ports = Vec::new();
-    impossible.kernel.table = "9".to_owned();
-    let refused = lab.edge.run(|| install(&impossible).unwrap_err());
+    let mut unusable = settings(10);
+    unusable.kernel.table = "x { }; flush ruleset".to_owned();
+    let refused = lab.edge.run(|| install(&unusable).unwrap_err());
     assert!(
         matches!(refused, FirewallError::UnusableName { .. }),
         "{refused}"
     );
+    assert_eq!(routing(&lab), [0; 4]);
+}
+
+fn tells_what_nft_says() {
+    let lab = Lab::new();
+    let mut refused = settings(10);
+    // A keyword of nft's.
+    refused.kernel.table = "ct".to_owned();
+    let refused = lab.edge.run(|| install(&refused).unwrap_err());
+    assert!(
+        matches!(refused, FirewallError::NftRefused { .. }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("syntax error"), "{refused}");
     assert_eq!(routing(&lab), [0; 4]);
 }
 

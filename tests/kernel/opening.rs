@@ -199,7 +199,7 @@ fn refuses_two_families() {
 fn tells_of_a_missing_table() {
     let lab = Lab::new();
     let firewall = started(&lab, Firewall::start, 10);
-    lab.edge.sh("nft delete table inet portcullis");
+    lab.edge.sh("nft flush ruleset");
     lab.edge.run_async(async || {
         let refused = firewall.open(numbered(1), LIFETIME).await.unwrap_err();
         assert!(
@@ -207,5 +207,9 @@ fn tells_of_a_missing_table() {
             "{refused}"
         );
         firewall.close(numbered(1)).await.unwrap();
+        // Installing again is the cure, and the same handle serves on.
+        install(&settings(10)).unwrap();
+        firewall.open(numbered(1), LIFETIME).await.unwrap();
     });
+    assert_eq!(all_elements(&lab), [1; 4]);
 }
