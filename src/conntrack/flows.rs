@@ -84,7 +84,7 @@ impl Flows {
             return None;
         }
         let event = self.close(entry, now);
-        self.remember_ended(entry);
+        self.remember_ended((entry.flow, entry.id));
         Some(event)
     }
 
@@ -100,24 +100,28 @@ impl Flows {
     pub(super) fn reconcile(&mut self, entries: &[Entry], now: Now) -> Vec<FlowEvent> {
         let mut events = Vec::new();
         let alive: BTreeSet<_> = entries.iter().map(|entry| (entry.flow, entry.id)).collect();
-        self.running.retain(|&flow, running| {
-            let stays = alive.contains(&(flow, running.id));
-            if !stays {
-                events.push(FlowEvent::Closed {
-                    key: flow.key,
-                    counters: None,
-                    duration: None,
-                });
-            }
-            stays
-        });
+        let gone: Vec<_> = self
+            .running
+            .iter()
+            .map(|(&flow, running)| (flow, running.id))
+            .filter(|known| !alive.contains(known))
+            .collect();
+        for (flow, id) in gone {
+            self.running.remove(&flow);
+            // Word of its end may still be on its way.
+            self.remember_ended((flow, id));
+            events.push(FlowEvent::Closed {
+                key: flow.key,
+                counters: None,
+                duration: None,
+            });
+        }
         for entry in entries {
             events.extend(self.handle_new(entry, now));
             if entry.state == TcpState::Ended {
                 events.extend(self.handle_ended(entry, now));
             }
         }
-        self.ended.retain(|ended| alive.contains(ended));
         events
     }
 
@@ -146,8 +150,7 @@ impl Flows {
         }
     }
 
-    fn remember_ended(&mut self, entry: &Entry) {
-        let ended = (entry.flow, entry.id);
+    fn remember_ended(&mut self, ended: (Flow, u32)) {
         if self.ended.insert(ended) {
             self.ended_order.push_back(ended);
         }
@@ -273,6 +276,11 @@ mod tests {
         );
         assert_eq!(flows.find(&key()).count(), 2);
         assert!(flows.reconcile(&there, now()).is_empty());
+        // The event that was lost was only late.
+        assert_eq!(
+            flows.handle_destroyed(&entry(1, 1, TcpState::Running), now()),
+            None
+        );
     }
 
     #[test]

@@ -25,6 +25,8 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 const STOP_CHECK: Duration = Duration::from_millis(500);
 /// How long the kernel may take to answer a question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Events taken after a loss before all connections are asked for; the receive buffer holds fewer.
+const MAX_WAITING: usize = 65_536;
 /// How often an interrupted dump is begun anew.
 const MAX_DUMPS: usize = 3;
 
@@ -119,26 +121,38 @@ struct Listener<Tell> {
 impl<Tell: Fn(FlowEvent)> Listener<Tell> {
     fn run(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
-            match self.events.receive() {
+            let outcome = match self.events.receive() {
                 Ok(datagram) => {
-                    for message in messages(datagram) {
-                        if let (Some(kind), Some(entry)) = (kind(&message), decode(&message)) {
-                            let event = handle(&self.shared, kind, entry);
-                            event.into_iter().for_each(&self.tell);
-                        }
-                    }
+                    tell_all(datagram, &self.shared, &self.tell);
+                    Ok(())
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
-                    tracing::warn!("Connection tracking events were lost; asking for all");
-                    self.reconcile();
+                    self.make_up_for_loss()
                 }
-                Err(error) => {
-                    tracing::error!(%error, "Lost the connection tracking socket; ends of transfers are not seen");
-                    return;
-                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "Lost the connection tracking socket; ends of transfers are not seen");
+                return;
             }
         }
+    }
+
+    fn make_up_for_loss(&mut self) -> io::Result<()> {
+        tracing::warn!("Connection tracking events were lost; asking for all connections");
+        // Those that wait are older than those that were lost. Taken after the list, a beginning among
+        // them would never get its end.
+        for _ in 0..MAX_WAITING {
+            match self.events.receive_waiting() {
+                Ok(Some(datagram)) => tell_all(datagram, &self.shared, &self.tell),
+                Ok(None) => break,
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.reconcile();
+        Ok(())
     }
 
     fn reconcile(&self) {
@@ -150,6 +164,14 @@ impl<Tell: Fn(FlowEvent)> Listener<Tell> {
             Err(error) => {
                 tracing::warn!(%error, "Could not list tracked connections; some ends may be told late");
             }
+        }
+    }
+}
+
+fn tell_all(datagram: &[u8], shared: &Shared, tell: &impl Fn(FlowEvent)) {
+    for message in messages(datagram) {
+        if let (Some(kind), Some(entry)) = (kind(&message), decode(&message)) {
+            handle(shared, kind, entry).into_iter().for_each(tell);
         }
     }
 }

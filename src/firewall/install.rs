@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 
-use super::privilege::share_with_children;
+use super::privilege::{nft_program, share_with_children};
 use super::wire::Connection;
 use super::{FirewallError, Settings, routing, ruleset};
 use crate::config::Kernel;
@@ -122,8 +122,9 @@ fn load(table: &str, text: &str) -> Result<(), FirewallError> {
         doing: "run nft",
         source,
     };
+    let program = nft_program().ok_or(FirewallError::NftMissing)?;
     share_with_children();
-    let child = Command::new("nft")
+    let child = Command::new(program)
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -62,7 +62,9 @@ pub enum FirewallError {
         doing: &'static str,
     },
     /// No `nft` program.
-    #[error("the program nft is not in PATH; install the package nftables, 1.0.6 or later")]
+    #[error(
+        "the program nft is neither in PATH nor in /usr/sbin; install the package nftables, 1.0.6 or later"
+    )]
     NftMissing,
     /// `nft` refused the table.
     #[error("nft refused the table inet {table}: {stderr}")]

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::thread::{
     CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities,
@@ -20,20 +20,33 @@ pub fn missing_privilege() -> Option<String> {
     })
 }
 
-/// What is missing to install the table, in one sentence for the operator; `None` if `nft` is in PATH.
+/// What is missing to install the table, in one sentence for the operator; `None` if `nft` is found.
 pub fn missing_nft() -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
-    (!is_in_path(&path)).then(|| {
+    find_nft(&path).is_none().then(|| {
         format!(
-            "the program nft is in none of the directories of PATH ({}): install the package nftables, \
-             1.0.6 or later",
-            path.display()
+            "the program nft is neither in PATH ({}) nor in {}: install the package nftables, 1.0.6 or later",
+            path.display(),
+            SYSTEM_DIRECTORIES.join(", ")
         )
     })
 }
 
-fn is_in_path(path: &OsStr) -> bool {
-    env::split_paths(path).any(|directory| Path::new(&directory).join("nft").is_file())
+/// Where the `nft` program is.
+pub(super) fn nft_program() -> Option<PathBuf> {
+    find_nft(&env::var_os("PATH").unwrap_or_default())
+}
+
+/// Where `nft` is installed; the PATH of ordinary users lacks these on some systems.
+const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+
+fn find_nft(path: &OsStr) -> Option<PathBuf> {
+    env::split_paths(path)
+        .chain(SYSTEM_DIRECTORIES.iter().map(PathBuf::from))
+        // A relative directory would let the working directory choose what runs with our rights.
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join("nft"))
+        .find(|program| program.is_file())
 }
 
 /// Lets child processes of this thread inherit CAP_NET_ADMIN, where it came by `setcap` on the program.
@@ -58,8 +71,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nft_is_looked_for_in_every_directory_of_path() {
-        assert!(!is_in_path(OsStr::new("/nonexistent:/proc")));
-        assert!(!is_in_path(OsStr::new("")));
+    fn nft_is_never_taken_from_the_working_directory() {
+        for path in ["", ".", "bin:/nonexistent"] {
+            let found = find_nft(OsStr::new(path));
+            assert!(found.is_none_or(|program| program.is_absolute()), "{path}");
+        }
     }
 }

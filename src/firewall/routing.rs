@@ -165,9 +165,11 @@ fn write_route(
     family: u8,
     loopback: u32,
 ) {
-    // rtmsg: family, lengths of destination and source, tos, table, protocol RTPROT_STATIC, scope
-    // RT_SCOPE_HOST, type RTN_LOCAL, 4 bytes of flags.
-    let header = [family, 0, 0, 0, 0, 4, 254, 2, 0, 0, 0, 0];
+    // RTPROT_STATIC to add; to delete RTPROT_UNSPEC, since another program may have made the leftover.
+    let protocol = if kind == DELETE_ROUTE { 0 } else { 4 };
+    // rtmsg: family, lengths of destination and source, tos, table, protocol, scope RT_SCOPE_HOST, type
+    // RTN_LOCAL, 4 bytes of flags.
+    let header = [family, 0, 0, 0, 0, protocol, 254, 2, 0, 0, 0, 0];
     builder.message(kind, flags, sequence, &header, |builder| {
         builder.attribute(15, &kernel.routing_table.to_ne_bytes());
         builder.attribute(4, &loopback.to_ne_bytes());

@@ -132,7 +132,15 @@ impl Firewall {
         self.requests
             .send(request)
             .map_err(|_| FirewallError::Stopped)?;
-        answer.await.map_err(|_| FirewallError::Stopped)?
+        let mut opening = Opening {
+            firewall: self,
+            pinhole,
+            answer,
+            answered: false,
+        };
+        let answer = (&mut opening.answer).await;
+        opening.answered = true;
+        answer.map_err(|_| FirewallError::Stopped)?
     }
 
     /// Closes a pinhole; done when the kernel has committed it. One that is gone already is no error.
@@ -163,6 +171,26 @@ impl Firewall {
         if self.requests.send(request).is_err() {
             tracing::warn!(%pinhole, "The netlink thread has ended; the pinhole closes by its lifetime");
         }
+    }
+}
+
+/// A request to open whose answer did not come yet.
+struct Opening<'a> {
+    firewall: &'a Firewall,
+    pinhole: Pinhole,
+    answer: oneshot::Receiver<Result<(), FirewallError>>,
+    answered: bool,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        // In this order: a request that waits for room is not in turn with others, and would be carried
+        // out after its close if it could not see that nobody awaits it.
+        self.answer.close();
+        self.firewall.close_later(self.pinhole);
     }
 }
 
@@ -258,7 +286,7 @@ impl Worker {
             match self.connection.transact(&changes, self.removal) {
                 Ok(()) => {
                     for request in batch {
-                        self.finish(request);
+                        finish(request);
                     }
                     return;
                 }
@@ -280,21 +308,17 @@ impl Worker {
         }
     }
 
-    fn finish(&mut self, request: Request) {
-        match request {
-            Request::Open(request) => self.answer_open(request, Ok(())),
-            Request::Close { pinhole, reply } => answer_close(pinhole, reply, Ok(())),
-        }
-    }
-
     fn carry_out_open(&mut self, mut request: OpenRequest) {
+        if request.reply.is_closed() {
+            return;
+        }
         if let Some(full) = &mut self.full {
             request.refused_at.get_or_insert_with(Instant::now);
             full.waiting.push(request);
             return;
         }
         let error = match self.open(&request.pinhole, request.lifetime) {
-            Ok(()) => return self.answer_open(request, Ok(())),
+            Ok(()) => return answer_open(request, Ok(())),
             Err(error) => error,
         };
         if is(&error, Errno::NFILE) {
@@ -305,7 +329,7 @@ impl Worker {
             let _ = self.close(&request.pinhole);
         }
         let refused = refusal("open", &self.table, request.pinhole, error);
-        self.answer_open(request, Err(refused));
+        answer_open(request, Err(refused));
     }
 
     fn wait_for_room(&mut self, mut request: OpenRequest) {
@@ -319,7 +343,7 @@ impl Worker {
                 waited_ms: waited.as_millis(),
                 table: self.table.clone(),
             };
-            self.answer_open(request, Err(refused));
+            answer_open(request, Err(refused));
             return;
         }
         let full = self.full.get_or_insert_with(|| Full {
@@ -327,17 +351,6 @@ impl Worker {
             waiting: Vec::new(),
         });
         full.waiting.push(request);
-    }
-
-    fn answer_open(&mut self, request: OpenRequest, outcome: Result<(), FirewallError>) {
-        let opened = outcome.is_ok();
-        let OpenRequest { pinhole, reply, .. } = request;
-        if reply.send(outcome).is_err() && opened {
-            // Whoever asked has gone, and nobody else knows of this pinhole.
-            if let Err(error) = self.close(&pinhole) {
-                tracing::warn!(%pinhole, %error, "Could not close an abandoned pinhole; its lifetime ends it");
-            }
-        }
     }
 
     fn open(&mut self, pinhole: &Pinhole, lifetime: Duration) -> io::Result<()> {
@@ -396,6 +409,18 @@ fn plan(request: &Request) -> Vec<Change> {
         Request::Open(request) => plan_open(&request.pinhole, request.lifetime),
         Request::Close { pinhole, .. } => plan_close(pinhole),
     }
+}
+
+fn finish(request: Request) {
+    match request {
+        Request::Open(request) => answer_open(request, Ok(())),
+        Request::Close { pinhole, reply } => answer_close(pinhole, reply, Ok(())),
+    }
+}
+
+fn answer_open(request: OpenRequest, outcome: Result<(), FirewallError>) {
+    // Where nobody waits any longer, a close follows.
+    let _ = request.reply.send(outcome);
 }
 
 fn answer_close(

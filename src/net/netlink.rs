@@ -286,11 +286,26 @@ impl Socket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] at the timeout; `ENOBUFS` where the kernel dropped events.
     pub fn receive(&mut self) -> io::Result<&[u8]> {
+        let length = self.receive_with(RecvFlags::empty())?;
+        Ok(self.buffer.get(..length).unwrap_or(&self.buffer))
+    }
+
+    /// Takes one datagram if one waits.
+    ///
+    /// # Errors
+    /// `ENOBUFS` where the kernel dropped events.
+    pub fn receive_waiting(&mut self) -> io::Result<Option<&[u8]>> {
+        match self.receive_with(RecvFlags::DONTWAIT) {
+            Ok(length) => Ok(self.buffer.get(..length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn receive_with(&mut self, flags: RecvFlags) -> io::Result<usize> {
         loop {
-            match net::recv(&self.fd, self.buffer.as_mut_slice(), RecvFlags::empty()) {
-                Ok((_, length)) => {
-                    return Ok(self.buffer.get(..length).unwrap_or(&self.buffer));
-                }
+            match net::recv(&self.fd, self.buffer.as_mut_slice(), flags) {
+                Ok((_, length)) => return Ok(length),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
