@@ -185,7 +185,15 @@ impl Dialogue {
                     };
                     self.inspector.handle_pinhole(id, news, self.now);
                 }
-                _ => {}
+                Action::ToClient(_)
+                | Action::ToServer(_)
+                | Action::ClosePinhole { .. }
+                | Action::MeasurePinhole { .. }
+                | Action::ForgetPinhole { .. }
+                | Action::Record(_)
+                | Action::FinishToServer
+                | Action::FinishToClient
+                | Action::Close => {}
             }
         }
     }

@@ -1,13 +1,5 @@
 //! Properties: what holds for every input, not for chosen ones.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failed expectation is a failed test"
-)]
-
-mod dialogue;
-
-use dialogue::{BEHIND_NAT, Dialogue, PUBLISHED};
+use crate::dialogue::{BEHIND_NAT, Dialogue, PUBLISHED};
 use portcullis::inspect::Side;
 use proptest::prelude::*;
 
