@@ -36,6 +36,7 @@ fn decided(policy: &Policy, text: &str, path: Option<&str>) -> (String, bool) {
         user: Some("anonymous"),
         verb: &Verb::parse(verb),
         site: (!site.is_empty()).then_some(site),
+        foreign: None,
         path: path.map(str::as_bytes),
     });
     (verdict.rule.id.clone(), verdict.decision == Decision::Allow)
@@ -152,6 +153,7 @@ fn ten_thousand_rules_decide_each_for_its_own_client() {
             user: None,
             verb: &Verb::Retr,
             site: None,
+            foreign: None,
             path: None,
         });
         assert_eq!(verdict.rule.id, format!("r{number}"));

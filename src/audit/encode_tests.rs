@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ftp::Verb;
 use crate::inspect::{Direction, EndReason, Mode, PinholeEnd, Side, TransferOutcome, Violation};
 use crate::pinhole::{Counters, PinholeId};
+use crate::rules::Grants;
 
 use super::*;
 
@@ -83,7 +84,7 @@ fn a_command_is_allowed() {
     let verdict = Verdict {
         decision: Decision::Allow,
         rule: rule(),
-        source_port_20: false,
+        grants: Grants::default(),
     };
     expect(
         Event::Decided {
@@ -102,7 +103,7 @@ fn a_denied_command_is_an_alert() {
     let verdict = Verdict {
         decision: Decision::Deny("550 Not here".into()),
         rule: rule(),
-        source_port_20: false,
+        grants: Grants::default(),
     };
     expect(
         Event::Decided {

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::rules::Policy;
+use crate::rules::{DataPath, Policy};
 use crate::yaml::{self, MAX_FILE, Node, Problem, Problems, Report, Source};
 
 use super::{AuditOutput, Config, Kernel, Limits, Listener, listeners, settings};
@@ -97,6 +97,10 @@ impl Loader<'_> {
                 (listener.name, listener.kind, listener.server_sees, policy)
             {
                 usable.push(Listener {
+                    hosts: BTreeMap::new(),
+                    data: DataPath::Kernel,
+                    convert: true,
+                    nat64: None,
                     name,
                     kind,
                     server_sees,

@@ -3,13 +3,16 @@
 //! Owns the types that the rest of the program is started with, and the reading of files into them.
 //! Reads no clock and opens no socket; the names of the machine's interfaces are passed in.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::rules::Policy;
+use ipnet::Ipv6Net;
+
+use crate::rules::{DataPath, Policy};
 
 mod interfaces;
 mod listeners;
@@ -43,6 +46,17 @@ pub struct Listener {
     pub server_sees: ServerSees,
     /// The rules that decide.
     pub policy: Arc<Policy>,
+    /// `hosts`: the rules for the virtual hosts that HOST names (RFC 7151), by name in lower case.
+    /// Empty: HOST goes to the server like any command.
+    pub hosts: BTreeMap<String, Arc<Policy>>,
+    /// `data`: who carries data where no rule says otherwise. Default: the kernel.
+    pub data: DataPath,
+    /// `convert`: whether a server that knows only the old or only the new commands (PASV, PORT;
+    /// EPSV, EPRT) is asked in the ones it knows. Default: true.
+    pub convert: bool,
+    /// `nat64`: on a transparent listener, the prefix whose addresses stand for IPv4 servers
+    /// (RFC 6052, /96). Default: none.
+    pub nat64: Option<Ipv6Net>,
 }
 
 /// How sessions reach a listener.

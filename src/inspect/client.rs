@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::ftp::{self, Argument, CommandFault, Ending, EndpointError, LineError, Verb};
 use crate::nat;
-use crate::rules::{Decision, Reaction, Request, RuleName, Verdict};
+use crate::rules::{Decision, Grants, Reaction, Request, RuleName, Verdict};
 
 use super::pending::{Expects, Forwarded, Pending};
 use super::{
@@ -94,7 +94,7 @@ impl Inspector {
         }
         let verdict = self.decide(&command, path.as_deref());
         let decision = verdict.decision.clone();
-        let (rule, from_port_20) = (Arc::clone(&verdict.rule), verdict.source_port_20);
+        let (rule, from_port_20) = (Arc::clone(&verdict.rule), verdict.grants.source_port_20);
         self.record(Event::Decided {
             command: shown.clone(),
             verdict,
@@ -170,7 +170,7 @@ impl Inspector {
                     id: "no-tls".into(),
                     at: "built-in".into(),
                 }),
-                source_port_20: false,
+                grants: Grants::default(),
             };
         }
         let site = (command.verb == Verb::Site).then(|| {
@@ -188,6 +188,7 @@ impl Inspector {
             user: self.user.as_deref(),
             verb: &command.verb,
             site: site.as_deref(),
+            foreign: None,
             path,
         })
     }

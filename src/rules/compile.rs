@@ -13,7 +13,7 @@ use super::glob::{Glob, MAX_PATTERN};
 use super::networks::{self, Networks};
 use super::protocol;
 use super::rule::{Rule, RuleAction};
-use super::{Class, Protocol, RuleName};
+use super::{Class, Grants, Protocol, RuleName};
 
 /// Bytes of a reply to a denied command at most.
 const MAX_REPLY: usize = 400;
@@ -136,7 +136,10 @@ impl<'a> Compiler<'a> {
             users,
             commands,
             paths,
-            source_port_20,
+            grants: Grants {
+                source_port_20,
+                ..Grants::default()
+            },
         })
     }
 

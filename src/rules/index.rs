@@ -168,6 +168,7 @@ mod tests {
             user: Some("u3"),
             verb: &Verb::Retr,
             site: None,
+            foreign: None,
             path: None,
         };
         let index = Index::new(&rules);

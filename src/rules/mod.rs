@@ -24,6 +24,9 @@ pub struct Request<'a> {
     pub verb: &'a Verb,
     /// The first word after SITE, in upper case; `None` for other verbs.
     pub site: Option<&'a str>,
+    /// The address that PORT or EPRT announces where it is not the client's own (FXP). Only rules
+    /// that name it in `fxp` allow such a command.
+    pub foreign: Option<IpAddr>,
     /// The resolved path, absolute where the directory is known; `None` for commands without one.
     pub path: Option<&'a [u8]>,
 }
@@ -59,14 +62,15 @@ pub struct Verdict {
     pub decision: Decision,
     /// The one rule that decided.
     pub rule: Arc<RuleName>,
-    /// Whether the data connection of an active transfer must come from port 20.
-    pub source_port_20: bool,
+    /// What the rule grants beyond the command itself.
+    pub grants: Grants,
 }
 
 mod class;
 mod commands;
 mod compile;
 mod glob;
+mod grants;
 mod index;
 mod networks;
 mod policy;
@@ -75,5 +79,6 @@ mod rule;
 
 pub use class::Class;
 pub(crate) use compile::is_name;
+pub use grants::{DataPath, Grants, Mask, Tls, Window};
 pub use policy::Policy;
 pub use protocol::{Protocol, Reaction};

@@ -8,7 +8,7 @@ use crate::yaml::{Problems, Source};
 
 use super::index::Index;
 use super::rule::{Rule, RuleAction};
-use super::{Class, Decision, Protocol, Request, RuleName, Verdict, compile};
+use super::{Class, Decision, Grants, Protocol, Request, RuleName, Verdict, compile};
 
 /// A compiled policy; cloning and deciding copy no text.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Policy {
             users: None,
             commands: None,
             paths: None,
-            source_port_20: false,
+            grants: Grants::default(),
         };
         Self::new(Protocol::default(), vec![rule])
     }
@@ -85,7 +85,7 @@ impl Policy {
             return Verdict {
                 decision: Decision::Deny(self.refusal(request.verb)),
                 rule: Arc::clone(&self.built_in),
-                source_port_20: false,
+                grants: Grants::default(),
             };
         };
         let decision = match &rule.action {
@@ -96,7 +96,7 @@ impl Policy {
         Verdict {
             decision,
             rule: Arc::clone(&rule.name),
-            source_port_20: rule.source_port_20,
+            grants: rule.grants.clone(),
         }
     }
 
@@ -143,6 +143,7 @@ mod tests {
             user: Some("upload-7"),
             verb,
             site: None,
+            foreign: None,
             path: path.map(str::as_bytes),
         }
     }
@@ -219,7 +220,7 @@ mod tests {
             "groups: { partners: [10.0.0.0/24, '2001:db8::/32'] }\nrules:\n  - { id: p, allow: true, client: partners, server: 192.0.2.1, listener: [dmz, lan], source-port-20: true }\n",
         );
         let mut asked = request(&Verb::Retr, None);
-        assert!(policy.decide(&asked).source_port_20);
+        assert!(policy.decide(&asked).grants.source_port_20);
         asked.listener = "wan";
         assert_eq!(deciding(&policy, &asked).0, "default");
         asked.listener = "dmz";

@@ -1,6 +1,8 @@
 //! How strictly a policy holds peers to the protocol: the choices that protocol rules leave open.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::yaml::{Node, Report};
 
@@ -36,6 +38,20 @@ pub struct Protocol {
     pub refused_ports: Vec<RangeInclusive<u16>>,
     /// `max-line`: bytes of a line whose verb takes a path, 512 to 4096. Default: 4096.
     pub max_line: usize,
+    /// `strict`: PORT and 227 with more than 8 characters behind the port are refused. Default: false.
+    pub strict: bool,
+    /// `long-addresses`: LPRT and LPSV (RFC 1639). Accept treats them like EPRT and EPSV. Default: accept.
+    pub long_addresses: Reaction,
+    /// `max-path`: bytes of a pathname, 1 to 4096. Default: 4096.
+    pub max_path: usize,
+    /// `max-bad-passwords`: wrong passwords before the session is closed with 421; 0 for no limit.
+    /// Default: 5.
+    pub max_bad_passwords: u32,
+    /// `bad-password-delay`: how long the answer to a wrong password is held back. 0 to 60 s.
+    /// Default: 0.
+    pub bad_password_delay: Duration,
+    /// `banner`: the text of the greeting in place of the server's own. Default: none.
+    pub banner: Option<Arc<str>>,
     /// `max-unanswered`: commands without a reply before reading stops, 1 to 1000. Default: 20.
     pub max_unanswered: usize,
 }
@@ -51,6 +67,12 @@ impl Default for Protocol {
             open_immediately: false,
             refused_ports: Vec::new(),
             max_line: 4096,
+            strict: false,
+            long_addresses: Reaction::Accept,
+            max_path: 4096,
+            max_bad_passwords: 5,
+            bad_password_delay: Duration::ZERO,
+            banner: None,
             max_unanswered: 20,
         }
     }

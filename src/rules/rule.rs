@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::commands::Commands;
 use super::glob::Glob;
 use super::networks::Networks;
-use super::{Class, Request, RuleName};
+use super::{Class, Grants, Request, RuleName};
 
 /// One entry of a policy; a condition that is `None` was not written and holds for everything.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Rule {
     pub(super) users: Option<Vec<Glob>>,
     pub(super) commands: Option<Commands>,
     pub(super) paths: Option<Vec<Glob>>,
-    pub(super) source_port_20: bool,
+    pub(super) grants: Grants,
 }
 
 /// What a rule says.
