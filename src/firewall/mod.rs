@@ -4,6 +4,7 @@
 //! after that [`Firewall`] changes nothing but set elements, over one netlink socket. The one module
 //! that knows nftables. Decides nothing: whoever calls it has decided.
 
+mod handle;
 mod install;
 mod plan;
 mod privilege;
@@ -19,12 +20,13 @@ use thiserror::Error;
 use crate::config::Kernel;
 use crate::pinhole::Pinhole;
 
+pub use handle::{Firewall, MAX_OPEN_REQUESTS};
 pub use install::{Installed, install};
 pub use plan::{Change, Element, TRANSLATION_GRACE, plan_close, plan_open};
 pub use privilege::{missing_nft, missing_privilege};
 pub use ruleset::{MAX_SET_SIZE, MIN_SET_SIZE, SET_HEADROOM, ruleset, set_size};
 pub use wire::encode;
-pub use worker::{FULL_PAUSE, Firewall, MAX_BATCH, MAX_OPEN_REQUESTS};
+pub use worker::{FULL_PAUSE, MAX_BATCH};
 
 /// What the table is built from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,40 +4,27 @@
 //! transaction for all that wait costs little more than one for each.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::FirewallError;
-use super::plan::{Change, Element, plan_close, plan_open};
+use super::plan::{Change, plan_close, plan_open};
 use super::wire::{Connection, Removal};
-use crate::config::Kernel;
 use crate::pinhole::Pinhole;
 
 /// Requests carried out in one transaction; at most four changes each, whose 256 answers fit the
 /// smallest receive buffer.
 pub const MAX_BATCH: usize = 64;
-/// Requests to open that may wait at one time; the next waits before it is sent.
-pub const MAX_OPEN_REQUESTS: usize = 1024;
 /// Pause after a full set. Trying again sooner starves the kernel's collector of expired elements.
 pub const FULL_PAUSE: Duration = Duration::from_millis(250);
 /// How long a request to open waits for room in the sets, from the first refusal on.
 const FULL_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The way to the netlink thread; cheap to clone. The thread ends when the last handle is dropped and
-/// all requests are carried out.
-#[derive(Clone, Debug)]
-pub struct Firewall {
-    requests: Sender<Request>,
-    open_requests: Arc<Semaphore>,
-}
-
 #[derive(Debug)]
-enum Request {
+pub(super) enum Request {
     Open(OpenRequest),
     Close {
         pinhole: Pinhole,
@@ -46,191 +33,17 @@ enum Request {
 }
 
 #[derive(Debug)]
-struct OpenRequest {
-    pinhole: Pinhole,
-    lifetime: Duration,
-    reply: oneshot::Sender<Result<(), FirewallError>>,
+pub(super) struct OpenRequest {
+    pub(super) pinhole: Pinhole,
+    pub(super) lifetime: Duration,
+    pub(super) reply: oneshot::Sender<Result<(), FirewallError>>,
     /// When a set was found full first.
-    refused_at: Option<Instant>,
+    pub(super) refused_at: Option<Instant>,
     /// Held until the request is answered, even if nobody waits for the answer.
-    _permit: OwnedSemaphorePermit,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
-impl Firewall {
-    /// Connects to the table that [`super::install`] made and starts the thread.
-    ///
-    /// # Errors
-    /// [`FirewallError::Unprivileged`], [`FirewallError::Netlink`].
-    pub fn start(kernel: &Kernel) -> Result<Self, FirewallError> {
-        let doing = "open a netlink socket for nftables";
-        let mut connection = Connection::open(&kernel.table)
-            .map_err(|source| FirewallError::Netlink { doing, source })?;
-        let removal = probe(&mut connection)?;
-        Self::spawn(connection, removal, kernel)
-    }
-
-    /// As [`Firewall::start`], without the message of Linux 6.3 that removes an element which may be gone;
-    /// `start` finds out by itself where it is missing.
-    ///
-    /// # Errors
-    /// As [`Firewall::start`].
-    pub fn start_without_destroy(kernel: &Kernel) -> Result<Self, FirewallError> {
-        let doing = "open a netlink socket for nftables";
-        let connection = Connection::open(&kernel.table)
-            .map_err(|source| FirewallError::Netlink { doing, source })?;
-        Self::spawn(connection, Removal::Delete, kernel)
-    }
-
-    fn spawn(
-        connection: Connection,
-        removal: Removal,
-        kernel: &Kernel,
-    ) -> Result<Self, FirewallError> {
-        let (sender, receiver) = channel();
-        let worker = Worker {
-            connection,
-            removal,
-            table: kernel.table.clone(),
-            full: None,
-        };
-        thread::Builder::new()
-            .name("nftables".to_owned())
-            .spawn(move || worker.run(&receiver))
-            .map_err(|source| FirewallError::Netlink {
-                doing: "start the nftables thread",
-                source,
-            })?;
-        Ok(Self {
-            requests: sender,
-            open_requests: Arc::new(Semaphore::new(MAX_OPEN_REQUESTS)),
-        })
-    }
-
-    /// Opens a pinhole for at most `lifetime`; done when the kernel has committed it. A pinhole with the
-    /// same tuple is replaced. If the future is dropped, the pinhole is closed again.
-    ///
-    /// # Errors
-    /// Any [`FirewallError`]; then the pinhole is not open.
-    pub async fn open(&self, pinhole: Pinhole, lifetime: Duration) -> Result<(), FirewallError> {
-        if mixes_families(&pinhole) {
-            return Err(FirewallError::MixedFamilies {
-                pinhole: Box::new(pinhole),
-            });
-        }
-        let permit = Arc::clone(&self.open_requests)
-            .acquire_owned()
-            .await
-            .map_err(|_| FirewallError::Stopped)?;
-        let (reply, answer) = oneshot::channel();
-        let request = Request::Open(OpenRequest {
-            pinhole,
-            lifetime,
-            reply,
-            refused_at: None,
-            _permit: permit,
-        });
-        self.requests
-            .send(request)
-            .map_err(|_| FirewallError::Stopped)?;
-        let mut opening = Opening {
-            firewall: self,
-            pinhole,
-            answer,
-            answered: false,
-        };
-        let answer = (&mut opening.answer).await;
-        opening.answered = true;
-        answer.map_err(|_| FirewallError::Stopped)?
-    }
-
-    /// Closes a pinhole; done when the kernel has committed it. One that is gone already is no error.
-    ///
-    /// # Errors
-    /// Any [`FirewallError`]; then the pinhole closes when its lifetime is over.
-    pub async fn close(&self, pinhole: Pinhole) -> Result<(), FirewallError> {
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Close {
-                pinhole,
-                reply: Some(reply),
-            })
-            .map_err(|_| FirewallError::Stopped)?;
-        answer.await.map_err(|_| FirewallError::Stopped)?
-    }
-
-    /// Asks for a pinhole to be closed, without waiting. A failure is logged; the pinhole's lifetime ends
-    /// it then.
-    ///
-    /// The queue has no limit of its own: each open pinhole is closed at most once, so that it is bounded
-    /// by the limit on pinholes.
-    pub fn close_later(&self, pinhole: Pinhole) {
-        let request = Request::Close {
-            pinhole,
-            reply: None,
-        };
-        if self.requests.send(request).is_err() {
-            tracing::warn!(%pinhole, "The netlink thread has ended; the pinhole closes by its lifetime");
-        }
-    }
-}
-
-/// A request to open whose answer did not come yet.
-struct Opening<'a> {
-    firewall: &'a Firewall,
-    pinhole: Pinhole,
-    answer: oneshot::Receiver<Result<(), FirewallError>>,
-    answered: bool,
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        if self.answered {
-            return;
-        }
-        // In this order: a request that waits for room is not in turn with others, and would be carried
-        // out after its close if it could not see that nobody awaits it.
-        self.answer.close();
-        self.firewall.close_later(self.pinhole);
-    }
-}
-
-fn mixes_families(pinhole: &Pinhole) -> bool {
-    let v4 = pinhole.initiator.is_ipv4();
-    [
-        pinhole.announced.is_ipv4(),
-        pinhole.target.is_ipv4(),
-        pinhole.source.is_ipv4(),
-    ]
-    .iter()
-    .any(|&other| other != v4)
-}
-
-/// Asks whether the kernel knows DESTROYSETELEM, by destroying an element that nobody adds: 0.0.0.0 port 0.
-fn probe(connection: &mut Connection) -> Result<Removal, FirewallError> {
-    let absent = Change::Remove {
-        element: Element {
-            set: "leased4",
-            key: vec![0; 8],
-            data: None,
-        },
-    };
-    match connection.transact(&[absent], Removal::Destroy) {
-        Ok(()) => Ok(Removal::Destroy),
-        Err(error) if is(&error, Errno::PERM) => Err(FirewallError::Unprivileged {
-            doing: "to change nftables",
-        }),
-        Err(error) if is(&error, Errno::INVAL) || is(&error, Errno::OPNOTSUPP) => {
-            tracing::debug!("The kernel is older than 6.3; removing elements one by one");
-            Ok(Removal::Delete)
-        }
-        Err(source) => Err(FirewallError::Netlink {
-            doing: "reach the nftables table",
-            source,
-        }),
-    }
-}
-
-struct Worker {
+pub(super) struct Worker {
     connection: Connection,
     removal: Removal,
     table: String,
@@ -240,12 +53,23 @@ struct Worker {
 /// While a set is full.
 struct Full {
     retry_at: Instant,
-    /// At most [`MAX_OPEN_REQUESTS`], since each holds its permit.
+    /// At most [`super::MAX_OPEN_REQUESTS`], since each holds its permit.
     waiting: Vec<OpenRequest>,
 }
 
 impl Worker {
-    fn run(mut self, requests: &Receiver<Request>) {
+    /// Makes a worker that has nothing waiting.
+    pub(super) fn new(connection: Connection, removal: Removal, table: String) -> Self {
+        Self {
+            connection,
+            removal,
+            table,
+            full: None,
+        }
+    }
+
+    /// Serves until all handles are gone.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
         loop {
             let first = match &self.full {
                 None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -419,6 +243,7 @@ fn finish(request: Request) {
 }
 
 fn answer_open(request: OpenRequest, outcome: Result<(), FirewallError>) {
+    drop(request.permit);
     // Where nobody waits any longer, a close follows.
     let _ = request.reply.send(outcome);
 }
@@ -456,6 +281,6 @@ fn refusal(doing: &'static str, table: &str, pinhole: Pinhole, source: io::Error
     }
 }
 
-fn is(error: &io::Error, errno: Errno) -> bool {
+pub(super) fn is(error: &io::Error, errno: Errno) -> bool {
     Errno::from_io_error(error) == Some(errno)
 }

@@ -132,7 +132,12 @@ fn serves_without_ipv6() {
     let _seen = lab.server.serve(server, vec![1; 1000]);
     lab.edge.run_async(async || {
         let installed = install(&settings(10)).unwrap();
-        eprintln!("notes without IPv6: {:?}", installed.notes());
+        let told = |note: &String| note.contains("no policy routing for IPv6");
+        assert!(
+            installed.notes().iter().any(told),
+            "{:?}",
+            installed.notes()
+        );
         let firewall = Firewall::start(&Kernel::default()).unwrap();
         let lifetime = std::time::Duration::from_secs(20);
         firewall
