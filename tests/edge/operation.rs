@@ -9,6 +9,7 @@ crate::claims![
     sigterm_leaves_no_table_rule_or_route,
     says_one_sentence_without_cap_net_admin,
     a_bad_configuration_changes_nothing_in_the_kernel,
+    a_start_that_fails_leaves_nothing,
     check_tells_good_bad_and_misuse_apart,
     p60_the_password_appears_nowhere,
     the_record_of_a_transfer_names_all_of_it,
@@ -140,6 +141,28 @@ fn a_bad_configuration_changes_nothing_in_the_kernel() {
     assert_eq!(lab.kernel_state(), Vec::<String>::new());
 }
 
+fn a_start_that_fails_leaves_nothing() {
+    let lab = Lab::behind_nat();
+    let taken = lab.edge.listen("0.0.0.0:2121");
+
+    let (code, said) = lab.run_to_end("PORTCULLIS run --config CONFIG", "");
+
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("2121"), "'{said}' does not say what is taken");
+    assert_eq!(lab.kernel_state(), Vec::<String>::new(), "{said}");
+    drop(taken);
+    // A directory stands where the record should be opened.
+    drop(std::fs::remove_file(lab.dir.join("eve.json")));
+    std::fs::create_dir(lab.dir.join("eve.json")).unwrap();
+    let (code, said) = lab.run_to_end("PORTCULLIS run --config CONFIG", "");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("eve.json"),
+        "'{said}' does not say which file"
+    );
+    assert_eq!(lab.kernel_state(), Vec::<String>::new(), "{said}");
+}
+
 fn check_tells_good_bad_and_misuse_apart() {
     let lab = Lab::behind_nat();
 
@@ -155,6 +178,10 @@ fn check_tells_good_bad_and_misuse_apart() {
     );
     assert_eq!(code("PORTCULLIS check --config /nowhere.yaml", ""), Some(1));
     assert_eq!(code("PORTCULLIS check --no-such-option", ""), Some(2));
+    assert!(
+        !lab.dir.join("eve.json").exists(),
+        "looking at a configuration creates no record"
+    );
 }
 
 fn p60_the_password_appears_nowhere() {
