@@ -9,6 +9,8 @@ crate::claims![
     sigterm_leaves_no_table_rule_or_route,
     says_one_sentence_without_cap_net_admin,
     a_bad_configuration_changes_nothing_in_the_kernel,
+    a_start_that_fails_leaves_nothing,
+    check_tells_good_bad_and_misuse_apart,
     p60_the_password_appears_nowhere,
     the_record_of_a_transfer_names_all_of_it,
     a_published_server_sees_its_clients,
@@ -109,7 +111,10 @@ fn sigterm_leaves_no_table_rule_or_route() {
 fn says_one_sentence_without_cap_net_admin() {
     let lab = Lab::behind_nat();
 
-    let (code, said) = lab.gate_that_fails("setpriv --bounding-set=-net_admin", "");
+    let (code, said) = lab.run_to_end(
+        "setpriv --bounding-set=-net_admin PORTCULLIS run --config CONFIG",
+        "",
+    );
 
     assert_eq!(code, Some(1), "{said}");
     assert_eq!(said.lines().count(), 1, "more than a sentence: {said}");
@@ -123,7 +128,10 @@ fn says_one_sentence_without_cap_net_admin() {
 fn a_bad_configuration_changes_nothing_in_the_kernel() {
     let lab = Lab::behind_nat();
 
-    let (code, said) = lab.gate_that_fails("env", "limits: { sessions: none }\n");
+    let (code, said) = lab.run_to_end(
+        "PORTCULLIS run --config CONFIG",
+        "limits: { sessions: none }\n",
+    );
 
     assert_eq!(code, Some(1), "{said}");
     assert!(
@@ -131,6 +139,49 @@ fn a_bad_configuration_changes_nothing_in_the_kernel() {
         "'{said}' does not say where"
     );
     assert_eq!(lab.kernel_state(), Vec::<String>::new());
+}
+
+fn a_start_that_fails_leaves_nothing() {
+    let lab = Lab::behind_nat();
+    let taken = lab.edge.listen("0.0.0.0:2121");
+
+    let (code, said) = lab.run_to_end("PORTCULLIS run --config CONFIG", "");
+
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("2121"), "'{said}' does not say what is taken");
+    assert_eq!(lab.kernel_state(), Vec::<String>::new(), "{said}");
+    drop(taken);
+    // A directory stands where the record should be opened.
+    drop(std::fs::remove_file(lab.dir.join("eve.json")));
+    std::fs::create_dir(lab.dir.join("eve.json")).unwrap();
+    let (code, said) = lab.run_to_end("PORTCULLIS run --config CONFIG", "");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("eve.json"),
+        "'{said}' does not say which file"
+    );
+    assert_eq!(lab.kernel_state(), Vec::<String>::new(), "{said}");
+}
+
+fn check_tells_good_bad_and_misuse_apart() {
+    let lab = Lab::behind_nat();
+
+    let code = |command, more| lab.run_to_end(command, more).0;
+
+    assert_eq!(code("PORTCULLIS check --config CONFIG", ""), Some(0));
+    assert_eq!(
+        code(
+            "PORTCULLIS check --config CONFIG",
+            "limits: { sessions: none }\n"
+        ),
+        Some(1)
+    );
+    assert_eq!(code("PORTCULLIS check --config /nowhere.yaml", ""), Some(1));
+    assert_eq!(code("PORTCULLIS check --no-such-option", ""), Some(2));
+    assert!(
+        !lab.dir.join("eve.json").exists(),
+        "looking at a configuration creates no record"
+    );
 }
 
 fn p60_the_password_appears_nowhere() {

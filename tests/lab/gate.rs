@@ -87,19 +87,13 @@ impl Gate {
         }
     }
 
-    /// Runs it to its end, which has to come by itself: the exit code and what it said.
-    pub(super) fn fail(
-        lab: &Lab,
-        wrapper: &str,
-        config: &str,
-        policy: &str,
-    ) -> (Option<i32>, String) {
-        let (path, _) = write(lab, config, policy);
-        let program = env!("CARGO_BIN_EXE_portcullis");
-        let output = lab.edge.sh(&format!(
-            "timeout 10 {wrapper} {program} run --config {} 2>&1",
-            path.display()
-        ));
+    /// Runs a command that calls it and has to end by itself: the exit code and what it said.
+    pub(super) fn run_to_end(lab: &Lab, command: &str, config: &str) -> (Option<i32>, String) {
+        let (path, _) = write(lab, config, ALLOW_ALL);
+        let command = command
+            .replace("PORTCULLIS", env!("CARGO_BIN_EXE_portcullis"))
+            .replace("CONFIG", &path.display().to_string());
+        let output = lab.edge.sh(&format!("exec 2>&1; timeout 10 {command}"));
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stdout).into_owned(),

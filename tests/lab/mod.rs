@@ -138,15 +138,10 @@ impl Lab {
         Gate::start(self, config, policy)
     }
 
-    /// Starts portcullis by way of `wrapper`, with more lines in its configuration, where it must give up:
-    /// its exit code and what it said.
-    pub(crate) fn gate_that_fails(&self, wrapper: &str, more: &str) -> (Option<i32>, String) {
-        Gate::fail(
-            self,
-            wrapper,
-            &gate::ordinary(self.topology, more),
-            gate::ALLOW_ALL,
-        )
+    /// Runs a shell command on the edge that has to end by itself, `PORTCULLIS` in it being the program and
+    /// `CONFIG` the ordinary configuration with more lines; gives the exit code and all that was said.
+    pub(crate) fn run_to_end(&self, command: &str, more: &str) -> (Option<i32>, String) {
+        Gate::run_to_end(self, command, &gate::ordinary(self.topology, more))
     }
 
     /// Runs a shell command on the client; fails the test where it fails; gives what it wrote to stdout.
