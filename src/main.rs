@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use portcullis::app::{self, Outcome};
-use portcullis::cli::Cli;
+use portcullis::app::Outcome;
+use portcullis::cli::{self, Cli};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    match app::run(cli) {
+    match cli::run(cli) {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Problems) => ExitCode::from(1),
         Err(error) => {

@@ -2,15 +2,13 @@
 
 mod run;
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use clap::CommandFactory;
 
-use crate::cli::{Cli, Task};
 use crate::config::{self, Config};
+use crate::yaml::Problems;
 
 /// How a task ended, short of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,46 +19,33 @@ pub enum Outcome {
     Problems,
 }
 
-/// Carries out what the command line asks for.
+/// Serves until a signal says stop; what it does stands in `run`.
 ///
 /// # Errors
-/// Says what could not be done; problems in files are no errors but [`Outcome::Problems`].
-pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    match cli.task {
-        Task::Run(file) => {
-            let Some(config) = load(&file.config)? else {
-                return Ok(Outcome::Problems);
-            };
-            run::run(config)?;
-            Ok(Outcome::Good)
-        }
-        Task::Check(file) => {
-            let Some(config) = load(&file.config)? else {
-                return Ok(Outcome::Problems);
-            };
-            let rules: BTreeSet<_> = config
-                .listeners
-                .iter()
-                .map(|listener| &listener.name)
-                .collect();
-            say(&format!(
-                "{}: good, {} listener(s)\n",
-                file.config.display(),
-                rules.len()
-            ))?;
-            Ok(Outcome::Good)
-        }
-        Task::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .context("making the page")?;
-            io::stdout()
-                .write_all(&page)
-                .context("writing to standard output")?;
-            Ok(Outcome::Good)
-        }
-    }
+/// Says what is missing or taken; nothing is left in the kernel. Problems in files are no errors but
+/// [`Outcome::Problems`].
+pub fn run(file: &Path) -> anyhow::Result<Outcome> {
+    let Some(config) = load(file)? else {
+        return Ok(Outcome::Problems);
+    };
+    run::run(config)?;
+    Ok(Outcome::Good)
+}
+
+/// Reads a configuration and its rules, and reports every problem.
+///
+/// # Errors
+/// Only where nothing can be printed.
+pub fn check(file: &Path) -> anyhow::Result<Outcome> {
+    let Some(config) = load(file)? else {
+        return Ok(Outcome::Problems);
+    };
+    say(&format!(
+        "{}: good, {} listener(s)\n",
+        file.display(),
+        config.listeners.len()
+    ))?;
+    Ok(Outcome::Good)
 }
 
 /// The path that `check` and `run` share: reads, reports, and gives what is usable.
@@ -77,7 +62,7 @@ fn load(file: &Path) -> anyhow::Result<Option<Config>> {
     }
 }
 
-fn report(problems: &crate::yaml::Problems) -> anyhow::Result<()> {
+fn report(problems: &Problems) -> anyhow::Result<()> {
     let text = problems.to_string();
     io::stderr()
         .write_all(text.as_bytes())

@@ -1,8 +1,12 @@
-//! The command line as it is written.
+//! The command line as it is written, and which task each word of it means.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::app::{self, Outcome};
 
 /// The FTP gate for Linux edges.
 ///
@@ -44,4 +48,25 @@ pub struct ConfigFile {
         default_value = "/etc/portcullis/portcullis.yaml"
     )]
     pub config: PathBuf,
+}
+
+/// Carries out what the command line asks for.
+///
+/// # Errors
+/// Says what could not be done; problems in files are no errors but [`Outcome::Problems`].
+pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    match cli.task {
+        Task::Run(file) => app::run(&file.config),
+        Task::Check(file) => app::check(&file.config),
+        Task::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .context("making the page")?;
+            io::stdout()
+                .write_all(&page)
+                .context("writing to standard output")?;
+            Ok(Outcome::Good)
+        }
+    }
 }

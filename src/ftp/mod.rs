@@ -6,13 +6,15 @@ mod command;
 mod endpoint;
 mod line;
 mod reply;
+mod telnet;
 mod verb;
 
 pub use command::{Command, CommandFault};
 pub use endpoint::{
-    EndpointError, parse_227, parse_229, parse_eprt, parse_port, write_227, write_229, write_eprt,
-    write_port,
+    EndpointError, bytes_behind_port, parse_227, parse_229, parse_eprt, parse_lprt, parse_port,
+    write_227, write_228, write_229, write_eprt, write_port,
 };
 pub use line::{Ending, LineBuffer, LineError};
 pub use reply::{ReplyLine, ReplyReader};
+pub use telnet::{SYNCH_LEAD, SYNCH_MARK, TelnetFilter, unescape};
 pub use verb::{Argument, Verb};
