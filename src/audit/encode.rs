@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::inspect::{Command, Event, Record, Transferred};
 use crate::pinhole::Pinhole;
-use crate::rules::{Decision, RuleName, Verdict};
+use crate::rules::{Decision, RuleName, Verdict, Window};
 
 use super::eve::{Alert, Facts, Flow, Ftp, FtpData, Hole, Line};
 use super::{Session, words};
@@ -121,6 +121,39 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
             facts.reason = Some(reason.clone());
         }
         Event::Transferred(transferred) => transfer(line, transferred),
+        Event::Converted { from, to, code } => {
+            facts.event = "conversion";
+            facts.before = Some(from.as_str());
+            facts.after = Some(to.as_str());
+            facts.reason = Some(format!("the server answered {from} with {code}"));
+        }
+        Event::Secured { rule, window } => {
+            facts.event = "tls-start";
+            by_rule(facts, rule);
+            facts.reason = window.as_ref().map(|window| {
+                let Window {
+                    first,
+                    last,
+                    at_most,
+                } = window;
+                format!("window: passive ports {first}-{last}, at most {at_most} at a time")
+            });
+        }
+        Event::Unsecured => facts.event = "tls-end",
+        Event::WindowUsed { announced } => {
+            facts.event = "window-used";
+            facts.announced = Some(announced.to_string());
+        }
+        Event::WindowMoved {
+            announced,
+            counters,
+            duration,
+        } => {
+            facts.event = "window-transfer";
+            facts.announced = Some(announced.to_string());
+            facts.duration_ms = duration.map(milliseconds);
+            facts.count(counters.as_ref());
+        }
         Event::Violated {
             by,
             violation,
@@ -205,14 +238,7 @@ fn transfer<'a>(line: &mut Line<'a>, transferred: &'a Transferred) {
     facts.announced = Some(transferred.announced.to_string());
     facts.rewritten = Some(transferred.rewritten.to_string());
     facts.pinhole = Some(hole(&transferred.pinhole));
-    if let Some(counters) = &transferred.counters {
-        facts.bytes = Some(counters.bytes_forth.saturating_add(counters.bytes_back));
-        facts.packets = Some(counters.packets_forth.saturating_add(counters.packets_back));
-        facts.bytes_forth = Some(counters.bytes_forth);
-        facts.bytes_back = Some(counters.bytes_back);
-        facts.packets_forth = Some(counters.packets_forth);
-        facts.packets_back = Some(counters.packets_back);
-    }
+    facts.count(transferred.counters.as_ref());
     facts.duration_ms = transferred.duration.map(milliseconds);
     facts.outcome = Some(words::outcome(transferred.outcome));
     line.event_type = "ftp_data";

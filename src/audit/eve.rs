@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::pinhole::Counters;
+
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     pub(super) timestamp: String,
@@ -132,6 +134,19 @@ pub(super) struct Facts<'a> {
     pub(super) by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) line: Option<&'a str>,
+}
+
+impl Facts<'_> {
+    /// Puts in what was counted, each direction and both together.
+    pub(super) fn count(&mut self, counters: Option<&Counters>) {
+        let Some(counters) = counters else { return };
+        self.bytes = Some(counters.bytes_forth.saturating_add(counters.bytes_back));
+        self.packets = Some(counters.packets_forth.saturating_add(counters.packets_back));
+        self.bytes_forth = Some(counters.bytes_forth);
+        self.bytes_back = Some(counters.bytes_back);
+        self.packets_forth = Some(counters.packets_forth);
+        self.packets_back = Some(counters.packets_back);
+    }
 }
 
 #[derive(Serialize)]

@@ -110,6 +110,12 @@ pub(super) fn violation(violation: &Violation) -> (u32, u8) {
         Violation::BrokeEpsvAll { .. } => (17, 3),
         Violation::UsedIpv4CommandOnIpv6 { .. } => (18, 3),
         Violation::TransferredBeforeLogin { .. } => (19, 2),
+        Violation::NamedOverlongPath { .. } => (20, 2),
+        Violation::PipelinedIntoTls => (21, 1),
+        Violation::SpokePlainForTls => (22, 1),
+        Violation::SecuredNothing { .. } => (23, 3),
+        Violation::MisusedHost(_) => (24, 3),
+        Violation::GuessedPasswords { .. } => (25, 1),
     };
     (FIRST_VIOLATION + number, severity)
 }

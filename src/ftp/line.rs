@@ -61,6 +61,13 @@ impl LineBuffer {
         self.searched = 0;
     }
 
+    /// Takes all that is held, lines or not.
+    pub fn take_all(&mut self) -> Vec<u8> {
+        let all = self.bytes.get(self.start..).unwrap_or_default().to_vec();
+        self.clear();
+        all
+    }
+
     /// Takes the next whole line, its end removed, into `line`; gives `None` while there is none.
     ///
     /// `limit` says how many bytes a line may have, from its first bytes (at most 16 are shown).

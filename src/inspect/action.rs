@@ -1,11 +1,21 @@
 //! What the inspector asks of its driver, and what the driver tells it back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::pinhole::{Counters, Pinhole, PinholeId};
+use crate::rules::{DataPath, Window};
 
-use super::Record;
+use super::{Record, Side};
+
+/// Who carries the data of a transfer, and how much of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carriage {
+    /// The kernel, or portcullis itself.
+    pub path: DataPath,
+    /// Bytes of both directions together; `None` for no limit. Only kept by the relay.
+    pub max_bytes: Option<u64>,
+}
 
 /// Something for the driver to do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +24,9 @@ pub enum Action {
     ToClient(Vec<u8>),
     /// Send these bytes to the server.
     ToServer(Vec<u8>),
-    /// Find a free port at this address of the edge and keep it until the pinhole is closed;
+    /// Send a Telnet Synch to this side, its mark as urgent data (RFC 959 §4.1.3).
+    Synch(Side),
+    /// Find a free port at this address and keep it until the pinhole is closed;
     /// answered by [`super::Inspector::handle_port`].
     LeasePort {
         /// The pinhole it is for.
@@ -29,8 +41,23 @@ pub enum Action {
         id: PinholeId,
         /// What it lets through.
         pinhole: Pinhole,
+        /// Who carries the data.
+        carriage: Carriage,
         /// How long it stays open unused.
         lifetime: Duration,
+    },
+    /// Let passive data connections of this session's client to its server through, or go on doing
+    /// so; answered only by [`WindowNews`].
+    OpenWindow {
+        /// Which.
+        window: Window,
+        /// How long it stands unless this action comes again.
+        lifetime: Duration,
+    },
+    /// Let no more of them through.
+    CloseWindow {
+        /// Which.
+        window: Window,
     },
     /// Take the pinhole out of the kernel, if it is there, and free its port, if it has one.
     ClosePinhole {
@@ -55,6 +82,27 @@ pub enum Action {
     FinishToClient,
     /// Send what is waiting, then close both connections.
     Close,
+}
+
+/// What happened in a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WindowNews {
+    /// It could not be opened; the reason, in words for the operator.
+    Refused(String),
+    /// A data connection came.
+    Used {
+        /// Where the client dialled.
+        announced: SocketAddr,
+    },
+    /// A data connection is over.
+    Closed {
+        /// Where the client dialled.
+        announced: SocketAddr,
+        /// What the kernel counted; `None` where its word was lost.
+        counters: Option<Counters>,
+        /// How long it stood.
+        duration: Option<Duration>,
+    },
 }
 
 /// What happened to a pinhole.

@@ -1,14 +1,15 @@
-//! What the client says: framing, protocol checks, the rules' verdict, and on to the server.
+//! What the client says: framing, checks, the rules' verdict, and on to the server.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::ftp::{self, Argument, CommandFault, Ending, EndpointError, LineError, Verb};
-use crate::nat;
-use crate::rules::{Decision, Grants, Reaction, Request, RuleName, Verdict};
+use crate::ftp::{self, Argument, CommandFault, Ending, LineError, Verb};
+use crate::rules::{Decision, Grants, Reaction, Request, RuleName, Tls, Verdict};
 
-use super::pending::{Expects, Forwarded, Pending};
+use super::announce::Claim;
+use super::forms::PassiveForm;
+use super::pending::{Expects, Forwarded, PassiveRequest, Pending};
+use super::secure::names_tls;
 use super::{
     Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation, with_line_end,
 };
@@ -17,7 +18,7 @@ impl Inspector {
     /// Whether the client's next command must wait.
     pub(super) fn client_is_held(&self) -> bool {
         self.server_is_held()
-            || self.pending.len() >= self.settings.policy.protocol().max_unanswered
+            || self.pending.len() >= self.policy.protocol().max_unanswered
             || self.pending.iter().any(Pending::holds_client)
     }
 
@@ -26,7 +27,7 @@ impl Inspector {
         if self.client_is_held() {
             return false;
         }
-        let max_line = self.settings.policy.protocol().max_line;
+        let max_line = self.policy.protocol().max_line;
         let mut line = Vec::new();
         let limit = |start: &[u8]| ftp::Command::line_limit(start, max_line);
         match self.client.buffer.take_line(&mut line, limit) {
@@ -48,14 +49,15 @@ impl Inspector {
     }
 
     fn handle_line(&mut self, line: &[u8], ending: Ending, now: Instant) {
-        let protocol = self.settings.policy.protocol();
-        if ending == Ending::Lf && protocol.bare_lf != Reaction::Accept {
-            let reaction = protocol.bare_lf;
+        let bare_lf = self.policy.protocol().bare_lf;
+        if ending == Ending::Lf && bare_lf != Reaction::Accept {
             self.violated(Side::Client, Violation::EndedLineWithBareLf, line);
             self.answer("500 Lines end with CR LF.");
-            return self.close_if(reaction, now);
+            return self.close_if(bare_lf, now);
         }
-        let command = match ftp::Command::parse(line) {
+        // What goes on is the line as it came; what is read of it has each byte once.
+        let read = ftp::unescape(line);
+        let command = match ftp::Command::parse(&read) {
             Ok(command) => command,
             Err(fault) => {
                 let (violation, reply) = match fault {
@@ -75,6 +77,18 @@ impl Inspector {
             }
             return;
         }
+        let claim = match self.read_claim(&command) {
+            Ok(claim) => claim,
+            Err((violation, reply)) => {
+                self.violated(Side::Client, violation, line);
+                return self.answer(&reply);
+            }
+        };
+        if command.verb == Verb::User {
+            self.user = Some(Arc::from(String::from_utf8_lossy(command.trimmed())));
+            self.logged_in = false;
+            self.hidden_features = None;
+        }
         let path = self.path_of(&command);
         let shown = Command {
             verb: command.verb.clone(),
@@ -88,13 +102,15 @@ impl Inspector {
                 .as_deref()
                 .map(|path| String::from_utf8_lossy(path).into_owned()),
         };
-        if command.verb == Verb::User {
-            self.user = Some(Arc::from(String::from_utf8_lossy(command.trimmed())));
-            self.logged_in = false;
+        let verdict = self.decide(&command, path.as_deref(), claim.as_ref());
+        if let Some(claim) = claim.as_ref()
+            && let Err((violation, reply)) = self.check_claim(claim, &verdict)
+        {
+            self.violated(Side::Client, violation, line);
+            return self.answer(&reply);
         }
-        let verdict = self.decide(&command, path.as_deref());
         let decision = verdict.decision.clone();
-        let (rule, from_port_20) = (Arc::clone(&verdict.rule), verdict.grants.source_port_20);
+        let (rule, grants) = (Arc::clone(&verdict.rule), verdict.grants.clone());
         self.record(Event::Decided {
             command: shown.clone(),
             verdict,
@@ -108,71 +124,20 @@ impl Inspector {
             shown,
             rule,
             path,
-            from_port_20,
+            grants,
+            claim,
         };
         self.carry_out(permitted, now);
     }
 
-    /// What no rule can allow; gives the violation and the reply.
-    fn check_verb(&self, command: &ftp::Command<'_>) -> Option<(Violation, String)> {
-        let verb = &command.verb;
-        let protocol = self.settings.policy.protocol();
-        let v6 = self.settings.legs.client.is_ipv6();
-        if verb.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some((Violation::SpokeForOtherSide, "500 That is a reply.".into()));
-        }
-        if let Verb::Other(name) = verb
-            && protocol.unknown_commands != Reaction::Accept
-        {
-            let reply = format!("500 Unknown command {name}.");
-            return Some((Violation::SentUnknownVerb { verb: name.clone() }, reply));
-        }
-        if is_never_forwarded(verb) {
-            let reply = format!("502 {verb} is not available; use PASV, EPSV, PORT or EPRT.");
-            return Some((
-                Violation::AskedForUnsupportedTransfer { verb: verb.clone() },
-                reply,
-            ));
-        }
-        let announces = matches!(verb, Verb::Port | Verb::Pasv | Verb::Eprt | Verb::Epsv);
-        if (verb.transfers() || announces)
-            && !self.logged_in
-            && protocol.transfers_before_login != Reaction::Accept
-        {
-            let violation = Violation::TransferredBeforeLogin { verb: verb.clone() };
-            return Some((violation, "530 Log in first.".into()));
-        }
-        if self.epsv_all && matches!(verb, Verb::Port | Verb::Eprt | Verb::Pasv) {
-            let reply = format!("501 {verb} is not possible after EPSV ALL.");
-            return Some((Violation::BrokeEpsvAll { verb: verb.clone() }, reply));
-        }
-        if v6 && matches!(verb, Verb::Port | Verb::Pasv) {
-            let instead = if *verb == Verb::Port { "EPRT" } else { "EPSV" };
-            let reply = format!("502 {verb} is for IPv4 only; use {instead}.");
-            return Some((
-                Violation::UsedIpv4CommandOnIpv6 { verb: verb.clone() },
-                reply,
-            ));
-        }
-        if *verb == Verb::Epsv && !epsv_fits(command.trimmed(), v6) {
-            let family = if v6 { 2 } else { 1 };
-            let reply = format!("522 Network protocol not supported, use ({family})");
-            return Some((Violation::AnnouncedOtherFamily, reply));
-        }
-        None
-    }
-
-    fn decide(&self, command: &ftp::Command<'_>, path: Option<&[u8]>) -> Verdict {
-        if is_tls(&command.verb) {
-            return Verdict {
-                decision: Decision::Deny("534 TLS is not possible on this connection.".into()),
-                rule: Arc::new(RuleName {
-                    id: "no-tls".into(),
-                    at: "built-in".into(),
-                }),
-                grants: Grants::default(),
-            };
-        }
+    /// The rules' verdict, and what follows from it without a rule of its own: TLS that no rule
+    /// grants, and features that a rule hides.
+    fn decide(
+        &mut self,
+        command: &ftp::Command<'_>,
+        path: Option<&[u8]>,
+        claim: Option<&Claim>,
+    ) -> Verdict {
         let site = (command.verb == Verb::Site).then(|| {
             let word = command
                 .trimmed()
@@ -181,16 +146,30 @@ impl Inspector {
                 .unwrap_or_default();
             String::from_utf8_lossy(word).to_ascii_uppercase()
         });
-        self.settings.policy.decide(&Request {
-            listener: &self.settings.listener,
-            client: self.settings.legs.client,
-            server: self.settings.legs.server,
-            user: self.user.as_deref(),
-            verb: &command.verb,
+        let client = self.settings.legs.client;
+        let foreign = claim
+            .map(Claim::address)
+            .filter(|&address| address != client);
+        let mut verdict = self.policy.decide(&Request {
             site: site.as_deref(),
-            foreign: None,
+            foreign,
             path,
-        })
+            ..self.asking(&command.verb)
+        });
+        if verdict.decision != Decision::Allow {
+            return verdict;
+        }
+        if command.verb == Verb::Auth {
+            if verdict.grants.tls == Tls::Refuse {
+                verdict.decision = Decision::Deny("534 TLS is not possible here.".into());
+            } else if !names_tls(command.trimmed()) {
+                verdict.decision = Decision::Deny("504 Only AUTH TLS is possible here.".into());
+            }
+        } else if self.is_hidden(&command.verb) {
+            let reply = format!("502 {} is not available.", command.verb);
+            verdict.decision = Decision::Deny(reply.into());
+        }
+        verdict
     }
 
     /// The path that rules match and the record shows.
@@ -215,22 +194,24 @@ impl Inspector {
     fn carry_out(&mut self, permitted: Permitted<'_>, now: Instant) {
         let idle = !self.pending.iter().any(Pending::is_transfer);
         let expects = match permitted.command.verb {
-            Verb::Port | Verb::Eprt => return self.announce_active(permitted, now),
-            Verb::Pasv | Verb::Epsv => {
-                let argument = permitted.command.trimmed();
-                if argument.eq_ignore_ascii_case(b"ALL") {
+            Verb::Port | Verb::Eprt | Verb::Lprt => return self.announce_active(permitted, now),
+            Verb::Host => {
+                return self.choose_host(permitted.line, permitted.shown, permitted.rule);
+            }
+            Verb::Algs => return self.answer_algs(&permitted.command),
+            Verb::Pasv | Verb::Epsv | Verb::Lpsv => {
+                if permitted.command.trimmed().eq_ignore_ascii_case(b"ALL") {
                     self.epsv_all = true;
                     Expects::EpsvAll
                 } else {
                     if idle {
                         self.retire_pinhole(PinholeEnd::Replaced, now);
                     }
-                    Expects::PassiveReply {
-                        extended: permitted.command.verb == Verb::Epsv,
-                    }
+                    return self.ask_passive(permitted);
                 }
             }
             Verb::User | Verb::Pass | Verb::Acct => Expects::Login,
+            Verb::Auth => Expects::Secured(permitted.grants.tls.clone()),
             // RFC 959: a transfer in progress is completed before REIN and QUIT take effect.
             Verb::Rein => {
                 if idle {
@@ -261,6 +242,7 @@ impl Inspector {
             | Verb::Mlsd => {
                 Expects::TransferEnd(self.serve_transfer(&permitted.shown, &permitted.rule))
             }
+            // What these mean is between client and server.
             Verb::Smnt
             | Verb::Type
             | Verb::Stru
@@ -279,9 +261,6 @@ impl Inspector {
             | Verb::Noop
             | Verb::Xmkd
             | Verb::Xrmd
-            | Verb::Lprt
-            | Verb::Lpsv
-            | Verb::Auth
             | Verb::Adat
             | Verb::Pbsz
             | Verb::Prot
@@ -295,8 +274,6 @@ impl Inspector {
             | Verb::Mdtm
             | Verb::Size
             | Verb::Mlst
-            | Verb::Host
-            | Verb::Algs
             | Verb::Mfmt
             | Verb::Mfct
             | Verb::Mff
@@ -322,12 +299,23 @@ impl Inspector {
             | Verb::Pret
             | Verb::Other(_) => Expects::Anything,
         };
-        self.forward(
-            with_line_end(permitted.line),
-            permitted.shown,
-            permitted.rule,
-            expects,
-        );
+        let Permitted {
+            command,
+            line,
+            shown,
+            rule,
+            grants,
+            ..
+        } = permitted;
+        let veil = self.veil_for(&command.verb, grants.mask.as_ref());
+        // Telnet's Synch goes ahead of the command that it came with (RFC 959 §4.1.3).
+        if self.client.telnet.take_synch() {
+            self.actions.push_back(Action::Synch(Side::Server));
+        }
+        self.forward(with_line_end(line), shown, rule, expects);
+        if let Some(Pending::Forwarded(forwarded)) = self.pending.back_mut() {
+            forwarded.veil = veil;
+        }
     }
 
     pub(super) fn forward(
@@ -338,78 +326,47 @@ impl Inspector {
         expects: Expects,
     ) {
         self.send_server(line);
-        let preliminary = false;
+        let (veil, preliminary) = (None, false);
         let forwarded = Forwarded {
             command,
             rule,
             expects,
+            veil,
             preliminary,
         };
         self.pending
             .push_back(Pending::Forwarded(Box::new(forwarded)));
     }
 
-    /// PORT and EPRT: a claim becomes a target only where it is the client's own address.
-    fn announce_active(&mut self, permitted: Permitted<'_>, now: Instant) {
-        let argument = permitted.command.trimmed();
-        let claimed = match permitted.command.verb == Verb::Eprt {
-            true => ftp::parse_eprt(argument),
-            false => ftp::parse_port(argument).map(SocketAddr::V4),
+    /// PASV, EPSV and LPSV: asks the server in a form that it knows.
+    fn ask_passive(&mut self, permitted: Permitted<'_>) {
+        let asked = PassiveForm::of(&permitted.command.verb);
+        let sent = self.passive_form(asked);
+        let carriage = self.carriage(&permitted.grants);
+        let line = match asked == sent {
+            true => with_line_end(permitted.line),
+            false => with_line_end(sent.verb().as_str().as_bytes()),
         };
-        let endpoint = match claimed {
-            Ok(endpoint) => endpoint,
-            Err(EndpointError::OtherProtocol) => {
-                return self.refuse_family(permitted.line);
-            }
-            Err(EndpointError::Unreadable(reason)) => {
-                let violation = Violation::AnnouncedUnreadableEndpoint { reason };
-                self.violated(Side::Client, violation, permitted.line);
-                return self.answer(&format!(
-                    "501 {} cannot be read: {reason}.",
-                    permitted.shown.verb
-                ));
-            }
-        };
-        if endpoint.is_ipv4() != self.settings.legs.client.is_ipv4() {
-            return self.refuse_family(permitted.line);
-        }
-        if let Err((violation, reply)) = self.check_claim(endpoint) {
-            self.violated(Side::Client, violation, permitted.line);
-            return self.answer(&reply);
-        }
-        self.begin_active(endpoint, permitted, now);
+        let expects = Expects::PassiveReply(PassiveRequest {
+            asked,
+            sent,
+            carriage,
+        });
+        self.forward(line, permitted.shown, permitted.rule, expects);
     }
 
-    fn refuse_family(&mut self, line: &[u8]) {
-        let family = if self.settings.legs.client.is_ipv4() {
-            1
-        } else {
-            2
-        };
-        self.violated(Side::Client, Violation::AnnouncedOtherFamily, line);
-        // RFC 2428 §2 fixes the form, the protocols in parentheses.
-        self.answer(&format!(
-            "522 Network protocol not supported, use ({family})"
-        ));
-    }
-
-    /// Protocol rules 26, 27, 28 and 30.
-    fn check_claim(&self, endpoint: SocketAddr) -> Result<(), (Violation, String)> {
-        let (claimed, port) = (endpoint.ip().to_canonical(), endpoint.port());
-        let peer = self.settings.legs.client;
-        if claimed != peer {
-            let reply = format!("501 {claimed} is not your address; yours is {peer}.");
-            return Err((Violation::AnnouncedForeignAddress { claimed, peer }, reply));
-        }
-        if nat::is_forbidden(claimed) || self.settings.client_is_edge {
-            let reply = format!("501 No data connection can be made to {claimed}.");
-            return Err((Violation::AnnouncedForbiddenAddress { claimed }, reply));
-        }
-        if !self.settings.policy.protocol().allows_port(port) {
-            let reply = format!("504 Data connections to port {port} are not allowed.");
-            return Err((Violation::AnnouncedForbiddenPort { port }, reply));
-        }
-        Ok(())
+    /// ALGS asks a gate between families what it translates (RFC 6384 §11).
+    fn answer_algs(&mut self, command: &ftp::Command<'_>) {
+        let translates = !self.settings.legs.of_one_family();
+        let argument = command.trimmed().to_ascii_uppercase();
+        self.answer(match (argument.as_slice(), translates) {
+            (b"STATUS64" | b"ENABLE64", true) => "216 EPSV",
+            (b"STATUS64" | b"DISABLE64", false) => "216 NONE",
+            (b"ENABLE64", false) => "504 Both sides are of one family here.",
+            (b"DISABLE64", true) => "504 Without translation no data could be transferred here.",
+            (b"", _) => "501 ALGS takes STATUS64, ENABLE64 or DISABLE64.",
+            _ => "504 ALGS takes STATUS64, ENABLE64 or DISABLE64.",
+        });
     }
 
     /// Answers the client in its turn: behind the replies to all that it asked before.
@@ -437,38 +394,9 @@ pub(super) struct Permitted<'a> {
     pub(super) shown: Command,
     pub(super) rule: Arc<RuleName>,
     pub(super) path: Option<Vec<u8>>,
-    pub(super) from_port_20: bool,
-}
-
-/// Protocol rule 36: never forwarded unseen, because nothing here follows them.
-fn is_never_forwarded(verb: &Verb) -> bool {
-    matches!(
-        verb,
-        Verb::Lprt | Verb::Lpsv | Verb::Spsv | Verb::Cpsv | Verb::Patsw | Verb::Esta | Verb::Estp
-    )
-}
-
-/// What secures the control channel, behind which nothing could be read.
-fn is_tls(verb: &Verb) -> bool {
-    matches!(
-        verb,
-        Verb::Auth
-            | Verb::Adat
-            | Verb::Pbsz
-            | Verb::Prot
-            | Verb::Ccc
-            | Verb::Mic
-            | Verb::Conf
-            | Verb::Enc
-            | Verb::Sscn
-    )
-}
-
-/// EPSV's argument: none, ALL, or the protocol number of the control connection (RFC 2428 §3).
-fn epsv_fits(argument: &[u8], v6: bool) -> bool {
-    argument.is_empty()
-        || argument.eq_ignore_ascii_case(b"ALL")
-        || argument == if v6 { b"2".as_slice() } else { b"1" }
+    pub(super) grants: Grants,
+    /// What PORT, EPRT or LPRT announces.
+    pub(super) claim: Option<Claim>,
 }
 
 /// The pathname of LIST and NLST, behind options that clients put before it: `-la dir`.

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::ftp::Verb;
 use crate::pinhole::{Counters, Pinhole, PinholeId};
-use crate::rules::{RuleName, Verdict};
+use crate::rules::{RuleName, Verdict, Window};
 
 /// One of the two ends of a control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +127,38 @@ pub enum Event {
     },
     /// A transfer ended.
     Transferred(Transferred),
+    /// The server did not know a command and was asked with another.
+    Converted {
+        /// What it refused.
+        from: Verb,
+        /// What it was asked instead.
+        to: Verb,
+        /// Its reply code.
+        code: u16,
+    },
+    /// TLS began: nothing more of the control connection is read.
+    Secured {
+        /// The rule that allowed it.
+        rule: Arc<RuleName>,
+        /// The passive data connections that are let through meanwhile.
+        window: Option<Window>,
+    },
+    /// The control connection is plain text again (CCC).
+    Unsecured,
+    /// A data connection came through the window of a control connection that can't be read.
+    WindowUsed {
+        /// Where the client dialled.
+        announced: SocketAddr,
+    },
+    /// It is over.
+    WindowMoved {
+        /// Where the client dialled.
+        announced: SocketAddr,
+        /// What the kernel counted; `None` where its word did not come.
+        counters: Option<Counters>,
+        /// How long it stood.
+        duration: Option<Duration>,
+    },
     /// A peer broke a rule of the protocol.
     Violated {
         /// Who did.
@@ -332,6 +364,33 @@ pub enum Violation {
     UsedIpv4CommandOnIpv6 {
         /// The verb.
         verb: Verb,
+    },
+    /// A pathname longer than the limit (rule 63).
+    #[error("named a path of more than {limit} bytes")]
+    NamedOverlongPath {
+        /// Bytes.
+        limit: usize,
+    },
+    /// Bytes behind AUTH, before TLS began (rule 48: what would be said inside TLS by somebody else).
+    #[error("sent bytes behind AUTH before TLS began")]
+    PipelinedIntoTls,
+    /// Plain text where TLS was to begin.
+    #[error("sent plain text where TLS was agreed")]
+    SpokePlainForTls,
+    /// A command of a security exchange outside of one (rules 50 and 53).
+    #[error("sent {verb} without a security exchange")]
+    SecuredNothing {
+        /// The verb.
+        verb: Verb,
+    },
+    /// HOST where it may not stand, or one that can't be read (rule 56).
+    #[error("sent HOST {0}")]
+    MisusedHost(&'static str),
+    /// More wrong passwords than allowed (rule 59).
+    #[error("gave {count} wrong passwords")]
+    GuessedPasswords {
+        /// How many.
+        count: u32,
     },
     /// A transfer command before login (rule 61).
     #[error("sent {verb} before login")]

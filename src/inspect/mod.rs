@@ -5,31 +5,40 @@
 //! the same actions, however it was cut into pieces.
 
 mod action;
+mod announce;
+mod checks;
 mod client;
 mod directory;
 mod event;
+mod forms;
+mod login;
 mod pending;
+mod secure;
 mod server;
 mod setup;
 mod transfer;
+mod veil;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::ftp::{LineBuffer, ReplyReader};
+use crate::ftp::{LineBuffer, ReplyReader, TelnetFilter};
 use crate::nat::Legs;
 use crate::pinhole::PinholeId;
-use crate::rules::Policy;
+use crate::rules::{DataPath, Policy};
 
-pub use action::{Action, PinholeNews};
+pub use action::{Action, Carriage, PinholeNews, WindowNews};
 pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
 };
 
 use directory::Directory;
+use forms::Lacks;
+use login::HeldBack;
 use pending::Pending;
+use secure::Channel;
 use setup::Setup;
 use transfer::Transfers;
 
@@ -42,6 +51,12 @@ pub struct Settings {
     pub legs: Legs,
     /// The rules that decide.
     pub policy: Arc<Policy>,
+    /// The rules for the hosts that HOST names, by name in lower case.
+    pub hosts: Arc<BTreeMap<String, Arc<Policy>>>,
+    /// Who carries data where no rule says otherwise.
+    pub data: DataPath,
+    /// Whether a server that refuses one form of PORT or PASV is asked in the other.
+    pub convert: bool,
     /// How long an unused pinhole stays open.
     pub pinhole_lifetime: Duration,
     /// How long both sides may be silent while no transfer runs.
@@ -68,6 +83,16 @@ pub struct Inspector {
     /// The pinhole on its way, if one is.
     setup: Setup,
     transfers: Transfers,
+    /// The rules that hold: the listener's, or those of the host that HOST named.
+    policy: Arc<Policy>,
+    channel: Channel,
+    lacks: Lacks,
+    held_back: Option<HeldBack>,
+    bad_passwords: u32,
+    /// CCC was used: TLS is behind this session.
+    cleared: bool,
+    /// Features that the rules hide from this user; `None` until they are asked.
+    hidden_features: Option<Vec<String>>,
     user: Option<Arc<str>>,
     logged_in: bool,
     /// EPSV ALL was sent and not refused (RFC 2428 §4).
@@ -84,6 +109,7 @@ pub struct Inspector {
 /// One direction as it comes in.
 #[derive(Debug, Default)]
 struct Stream {
+    telnet: TelnetFilter,
     buffer: LineBuffer,
     taken: u64,
     finished: bool,
@@ -94,6 +120,13 @@ impl Inspector {
     /// Begins a session whose two control connections stand.
     pub fn new(settings: Settings, now: Instant) -> Self {
         let mut inspector = Self {
+            policy: Arc::clone(&settings.policy),
+            channel: Channel::default(),
+            lacks: Lacks::default(),
+            held_back: None,
+            bad_passwords: 0,
+            cleared: false,
+            hidden_features: None,
             settings,
             client: Stream::default(),
             server: Stream::default(),
@@ -119,14 +152,27 @@ impl Inspector {
     /// Takes bytes of the client.
     pub fn handle_client(&mut self, bytes: &[u8], now: Instant) {
         self.moved = now;
-        self.client.take(bytes);
+        self.client.count(bytes);
+        let text = self.carry_client(bytes, now);
+        let answers = self.client.take(text);
+        if !answers.is_empty() {
+            self.send_client(answers);
+        }
         self.advance(now);
     }
 
     /// Takes bytes of the server.
     pub fn handle_server(&mut self, bytes: &[u8], now: Instant) {
         self.moved = now;
-        self.server.take(bytes);
+        self.server.count(bytes);
+        let text = self.carry_server(bytes, now);
+        let answers = self.server.take(text);
+        if !answers.is_empty() {
+            self.send_server(answers);
+        }
+        if self.server.telnet.take_synch() {
+            self.actions.push_back(Action::Synch(Side::Client));
+        }
         self.advance(now);
     }
 
@@ -163,6 +209,12 @@ impl Inspector {
         self.advance(now);
     }
 
+    /// Takes news of a window.
+    pub fn handle_window(&mut self, news: WindowNews, now: Instant) {
+        self.window_changed(news, now);
+        self.advance(now);
+    }
+
     /// Ends the session from outside: the client is told `421` with `text`.
     pub fn handle_stop(&mut self, reason: EndReason, text: &str, now: Instant) {
         if self.ending.is_none() {
@@ -177,6 +229,8 @@ impl Inspector {
     /// Takes the passing of time; to be called at [`Self::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.transfers_timed_out(now);
+        self.window_timed_out(now);
+        self.held_back_timed_out(now);
         if self.idle_deadline().is_some_and(|deadline| now >= deadline) {
             let reason = if self.server.finished {
                 EndReason::ServerClosed
@@ -199,10 +253,15 @@ impl Inspector {
         if self.ended {
             return None;
         }
-        [self.transfers.deadline(), self.idle_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.transfers.deadline(),
+            self.idle_deadline(),
+            self.window_deadline(),
+            self.held_back_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether more bytes of this side are wanted; while not, its socket is left unread.
@@ -266,6 +325,8 @@ impl Inspector {
             return;
         }
         self.abandon_setup();
+        self.abandon_channel();
+        self.held_back = None;
         self.retire_pinhole(PinholeEnd::SessionClosed, now);
         self.client.buffer.clear();
         self.server.buffer.clear();
@@ -288,7 +349,9 @@ impl Inspector {
     }
 
     fn transfer_runs(&self) -> bool {
-        self.transfers.moving() || self.pending.iter().any(Pending::is_transfer)
+        self.transfers.moving()
+            || self.window_is_used()
+            || self.pending.iter().any(Pending::is_transfer)
     }
 
     fn send_client(&mut self, line: Vec<u8>) {
@@ -317,11 +380,18 @@ impl Inspector {
 }
 
 impl Stream {
-    fn take(&mut self, bytes: &[u8]) {
+    fn count(&mut self, bytes: &[u8]) {
         self.taken = self
             .taken
             .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.buffer.extend(bytes);
+    }
+
+    /// Takes bytes, Telnet removed; gives the answers to its options.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let (mut text, mut answers) = (Vec::new(), Vec::new());
+        self.telnet.take(bytes, &mut text, &mut answers);
+        self.buffer.extend(&text);
+        answers
     }
 }
 

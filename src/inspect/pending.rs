@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::pinhole::{Pinhole, PinholeId};
-use crate::rules::RuleName;
+use crate::rules::{Policy, RuleName, Tls};
 
-use super::Command;
+use super::action::Carriage;
+use super::forms::{ActiveForm, PassiveForm};
+use super::veil::Veil;
+use super::{Command, Inspector};
 
 /// One place in the order of replies.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Forwarded {
     pub(super) command: Command,
     pub(super) rule: Arc<RuleName>,
     pub(super) expects: Expects,
+    /// What the client does not see of the reply.
+    pub(super) veil: Option<Arc<Veil>>,
     /// A 1yz came (protocol rule 24: at most one).
     pub(super) preliminary: bool,
 }
@@ -43,6 +48,10 @@ pub(super) enum Expects {
     Login,
     /// REIN: 220 means nobody is logged in.
     Reinitialised,
+    /// HOST: 220 means that these rules hold.
+    HostTaken(Arc<Policy>),
+    /// AUTH: 234 means that TLS begins.
+    Secured(Tls),
     /// CWD, CDUP: 2yz means that this is the directory.
     Entered(Vec<u8>),
     /// PWD: 257 names the directory.
@@ -52,10 +61,7 @@ pub(super) enum Expects {
     /// PORT or EPRT: 2yz opens the pinhole.
     Acceptance(Announcement),
     /// PASV or EPSV: 227 or 229 opens the pinhole.
-    PassiveReply {
-        /// EPSV, so 229.
-        extended: bool,
-    },
+    PassiveReply(PassiveRequest),
     /// A command with a data connection: its end, and the pinhole for it.
     TransferEnd(Option<PinholeId>),
 }
@@ -65,9 +71,20 @@ pub(super) enum Expects {
 pub(super) struct Announcement {
     pub(super) id: PinholeId,
     pub(super) pinhole: Pinhole,
+    pub(super) carriage: Carriage,
     pub(super) announced: SocketAddr,
-    /// It is in the kernel although the server has not accepted (`pinhole-opens: immediate`).
+    /// In which form the server was told.
+    pub(super) form: ActiveForm,
+    /// It stands although the server has not accepted (`pinhole-opens: immediate`).
     pub(super) opened: bool,
+}
+
+/// What the client asked and what the server was asked.
+#[derive(Clone, Debug)]
+pub(super) struct PassiveRequest {
+    pub(super) asked: PassiveForm,
+    pub(super) sent: PassiveForm,
+    pub(super) carriage: Carriage,
 }
 
 impl Pending {
@@ -84,6 +101,16 @@ impl Pending {
             .is_some_and(|expects| matches!(expects, Expects::TransferEnd(_)))
     }
 
+    /// A transfer that the server has begun: until it ends, other replies may come before its own.
+    fn is_running_transfer(&self) -> bool {
+        match self {
+            Self::Forwarded(forwarded) => {
+                forwarded.preliminary && matches!(forwarded.expects, Expects::TransferEnd(_))
+            }
+            Self::Greeting { .. } | Self::Locating | Self::Answered(_) => false,
+        }
+    }
+
     /// Whether what follows depends on this reply, so that no later command may be looked at first.
     pub(super) fn holds_client(&self) -> bool {
         match self {
@@ -92,12 +119,36 @@ impl Pending {
             Self::Forwarded(forwarded) => match forwarded.expects {
                 Expects::Login
                 | Expects::Reinitialised
+                | Expects::HostTaken(_)
+                | Expects::Secured(_)
                 | Expects::Entered(_)
                 | Expects::Located
                 | Expects::Acceptance(_)
-                | Expects::PassiveReply { .. } => true,
+                | Expects::PassiveReply(_) => true,
                 Expects::Anything | Expects::EpsvAll | Expects::TransferEnd(_) => false,
             },
         }
+    }
+}
+
+impl Inspector {
+    /// Takes what a final reply answers: the oldest, except that STAT and its like are answered
+    /// while a transfer runs, with codes that no transfer ends with (RFC 959 §4.1.3, §5.4).
+    pub(super) fn take_answered(&mut self, code: u16) -> Option<Pending> {
+        let running = self
+            .pending
+            .front()
+            .is_some_and(Pending::is_running_transfer);
+        if running && matches!(code, 200 | 202 | 211..=215) {
+            let asked = self.pending.iter().position(|pending| {
+                pending
+                    .expects()
+                    .is_some_and(|expects| matches!(expects, Expects::Anything))
+            });
+            if let Some(asked) = asked {
+                return self.pending.remove(asked);
+            }
+        }
+        self.pending.pop_front()
     }
 }

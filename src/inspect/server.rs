@@ -1,14 +1,13 @@
 //! What the server says: replies matched to what is outstanding, and what they set off.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::ftp::{self, EndpointError, LineError, ReplyLine, Verb};
+use crate::ftp::{self, LineError, ReplyLine, Verb};
 use crate::rules::{Reaction, RuleName};
 
-use super::pending::{Expects, Forwarded, Pending};
-use super::{EndReason, Event, Inspector, PinholeEnd, Side, Violation, with_line_end};
+use super::pending::{Expects, Forwarded, PassiveRequest, Pending};
+use super::{Command, EndReason, Event, Inspector, Side, Violation, with_line_end};
 
 /// Bytes of one line of a server; text lines are free, but not endless.
 const MAX_REPLY_LINE: usize = 8 * 1024;
@@ -26,7 +25,7 @@ impl Inspector {
                 match self.replies.handle_line(&line) {
                     ReplyLine::Stray => self.drop_stray(&line),
                     ReplyLine::Text { code } => {
-                        if !self.hides_text(code) {
+                        if !self.hides_text(code, &line) {
                             self.pass_to_client(&line);
                         }
                     }
@@ -53,13 +52,24 @@ impl Inspector {
         self.violated(Side::Server, violation, line);
     }
 
-    /// Text lines that the client must not see: those of our own PWD, and those of a passive reply,
-    /// which could announce what its last line does not.
-    fn hides_text(&self, code: u16) -> bool {
-        (227..=229).contains(&code) || matches!(self.pending.front(), Some(Pending::Locating))
+    /// Text lines that the client must not see: those of our own PWD, those of a passive reply,
+    /// which could announce what its last line does not, and what the rules veil.
+    fn hides_text(&self, code: u16, line: &[u8]) -> bool {
+        (227..=229).contains(&code)
+            || match self.pending.front() {
+                Some(Pending::Locating) => true,
+                Some(Pending::Greeting { .. }) if code == 220 => self
+                    .greeting_veil()
+                    .is_some_and(|veil| veil.hides_line(line)),
+                Some(Pending::Forwarded(forwarded)) => forwarded
+                    .veil
+                    .as_ref()
+                    .is_some_and(|veil| veil.hides_line(line)),
+                Some(Pending::Greeting { .. } | Pending::Answered(_)) | None => false,
+            }
     }
 
-    fn pass_to_client(&mut self, line: &[u8]) {
+    pub(super) fn pass_to_client(&mut self, line: &[u8]) {
         self.send_client(with_line_end(line));
     }
 
@@ -71,13 +81,17 @@ impl Inspector {
         if code < 200 && !self.pending.is_empty() {
             return self.handle_preliminary(code, line);
         }
-        let Some(answered) = self.pending.pop_front() else {
+        let Some(answered) = self.take_answered(code) else {
             return self.handle_unasked(code, line, now);
         };
         let forwarded = match answered {
             Pending::Forwarded(forwarded) => forwarded,
             Pending::Greeting { .. } => {
-                self.pass_to_client(line);
+                let banner = self.greeting_veil().filter(|_| code == 220);
+                match banner.and_then(|veil| veil.last_line(code)) {
+                    Some(banner) => self.send_client(banner),
+                    None => self.pass_to_client(line),
+                }
                 return self.give_answers();
             }
             Pending::Locating => {
@@ -90,10 +104,10 @@ impl Inspector {
                 return self.handle_reply(code, line, now);
             }
         };
-        let passive = matches!(forwarded.expects, Expects::PassiveReply { .. });
+        let passive = matches!(forwarded.expects, Expects::PassiveReply(_));
         if (227..=229).contains(&code) && !passive {
             self.violated(Side::Server, Violation::AnsweredNothing { code }, line);
-            let reaction = self.settings.policy.protocol().unrequested_passive_reply;
+            let reaction = self.policy.protocol().unrequested_passive_reply;
             match reaction {
                 Reaction::Accept => self.pass_to_client(line),
                 Reaction::Refuse | Reaction::Close => {
@@ -140,7 +154,7 @@ impl Inspector {
     fn handle_unasked(&mut self, code: u16, line: &[u8], now: Instant) {
         if (227..=229).contains(&code) {
             self.violated(Side::Server, Violation::AnsweredNothing { code }, line);
-            let reaction = self.settings.policy.protocol().unrequested_passive_reply;
+            let reaction = self.policy.protocol().unrequested_passive_reply;
             if reaction == Reaction::Close {
                 self.send_client(b"421 The server spoke out of turn, closing.\r\n".to_vec());
             }
@@ -156,12 +170,15 @@ impl Inspector {
             command,
             rule,
             expects,
+            veil,
             ..
         } = forwarded;
-        let on_record = matches!(expects, Expects::Login)
-            || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
-            || (command.path.is_some() && !command.verb.transfers());
-        if on_record {
+        if matches!(
+            expects,
+            Expects::Login | Expects::HostTaken(_) | Expects::Secured(_)
+        ) || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
+            || (command.path.is_some() && !command.verb.transfers())
+        {
             let text = String::from_utf8_lossy(line.get(4..).unwrap_or_default()).into_owned();
             self.record(Event::Replied {
                 command: command.clone(),
@@ -173,22 +190,30 @@ impl Inspector {
             Expects::Acceptance(announcement) if positive => {
                 return self.accepted(announcement, rule, line, now);
             }
-            Expects::Acceptance(announcement) => self.not_accepted(&announcement, now),
-            Expects::PassiveReply { extended } if positive => {
-                return self.handle_passive_reply(extended, code, line, rule, now);
+            Expects::Acceptance(announcement) => {
+                if self.not_accepted(announcement, &command, &rule, code, now) {
+                    return;
+                }
             }
-            Expects::PassiveReply { .. } | Expects::Anything => {}
+            Expects::PassiveReply(request) if positive => {
+                return self.handle_passive_reply(request, code, line, rule, now);
+            }
+            Expects::PassiveReply(request) => {
+                if self.ask_passive_again(request, &command, &rule, code) {
+                    return;
+                }
+            }
+            Expects::Anything => {}
             Expects::EpsvAll => {
-                if code >= 400 {
+                if code >= 400 && !self.settings.convert {
                     self.epsv_all = false;
+                } else if code >= 400 {
+                    // The server need not know it: whatever it is asked, the client asks by EPSV.
+                    return self.send_client(b"200 EPSV ALL accepted.\r\n".to_vec());
                 }
             }
             Expects::Login => {
-                self.logged_in = code == 230;
-                if self.logged_in && self.settings.policy.uses_paths() {
-                    self.pass_to_client(line);
-                    self.send_server(b"PWD\r\n".to_vec());
-                    self.pending.push_front(Pending::Locating);
+                if self.login_replied(&command, code, line, now) {
                     return;
                 }
             }
@@ -196,6 +221,18 @@ impl Inspector {
                 if positive {
                     self.reinitialise(now);
                 }
+            }
+            Expects::HostTaken(policy) => {
+                if let Some(reply) = self.host_taken(policy, code) {
+                    return self.send_client(reply);
+                }
+            }
+            Expects::Secured(tls) => {
+                self.pass_to_client(line);
+                if code == 234 {
+                    self.begin_tls(&tls, &rule, now);
+                }
+                return;
             }
             Expects::Entered(path) => {
                 if positive {
@@ -209,74 +246,53 @@ impl Inspector {
             }
             Expects::TransferEnd(pinhole) => self.transfer_replied(pinhole, code, now),
         }
-        self.pass_to_client(line);
+        match veil
+            .and_then(|veil| veil.last_line(code))
+            .filter(|_| positive)
+        {
+            Some(masked) => self.send_client(masked),
+            None => self.pass_to_client(line),
+        }
     }
 
-    fn reinitialise(&mut self, now: Instant) {
-        self.retire_pinhole(PinholeEnd::Reinitialised, now);
-        self.user = None;
-        self.logged_in = false;
-        self.epsv_all = false;
-        self.directory.forget();
-    }
-
-    /// 227 and 229: only the port is taken; the address is the server's own, whatever it says.
-    fn handle_passive_reply(
+    /// The server refused PASV or EPSV with `code`. True if it was asked again in another form.
+    fn ask_passive_again(
         &mut self,
-        extended: bool,
+        mut request: PassiveRequest,
+        command: &Command,
+        rule: &Arc<RuleName>,
         code: u16,
-        line: &[u8],
-        rule: Arc<RuleName>,
-        now: Instant,
-    ) {
-        let read = match (extended, code) {
-            (false, 227) => ftp::parse_227(line).map(SocketAddr::V4),
-            (true, 229) => {
-                ftp::parse_229(line).map(|port| SocketAddr::new(self.settings.legs.server, port))
-            }
-            (_, 227..=229) => {
-                self.violated(Side::Server, Violation::AnsweredNothing { code }, line);
-                return self.refuse_passive("425 The server answered another command.");
-            }
-            // 2yz without an endpoint: nothing to open, and the client may make of it what it can.
-            _ => return self.pass_to_client(line),
+    ) -> bool {
+        let Some(next) = self.next_passive_form(request.sent, code) else {
+            return false;
         };
-        let endpoint = match read {
-            Ok(endpoint) => endpoint,
-            Err(EndpointError::Unreadable(reason)) => {
-                let violation = Violation::AnnouncedUnreadableEndpoint { reason };
-                self.violated(Side::Server, violation, line);
-                return self.refuse_passive("425 The server's announcement cannot be read.");
-            }
-            Err(EndpointError::OtherProtocol) => {
-                self.violated(Side::Server, Violation::AnnouncedOtherFamily, line);
-                return self.refuse_passive("425 The server announced another address family.");
-            }
-        };
-        let (claimed, peer) = (endpoint.ip(), self.settings.legs.server);
-        let reaction = self.settings.policy.protocol().foreign_passive_address;
-        let own = claimed == peer || claimed == self.settings.legs.dialled;
-        if !own && reaction != Reaction::Accept {
-            let violation = Violation::AnnouncedForeignAddress { claimed, peer };
-            self.violated(Side::Server, violation, line);
-            self.refuse_passive("425 The server announced an address that is not its own.");
-            return self.close_if(reaction, now);
-        }
-        let port = endpoint.port();
-        if !self.settings.policy.protocol().allows_port(port) {
-            self.violated(
-                Side::Server,
-                Violation::AnnouncedForbiddenPort { port },
-                line,
-            );
-            return self.refuse_passive(&format!(
-                "504 Data connections to port {port} are not allowed."
-            ));
-        }
-        self.begin_passive(endpoint, extended, line, rule, now);
+        let (from, to) = (request.sent.verb(), next.verb());
+        let line = with_line_end(to.as_str().as_bytes());
+        self.record(Event::Converted { from, to, code });
+        request.sent = next;
+        let expects = Expects::PassiveReply(request);
+        self.forward_first(line, command.clone(), Arc::clone(rule), expects);
+        true
     }
 
-    fn refuse_passive(&mut self, reply: &str) {
-        self.send_client(format!("{reply}\r\n").into_bytes());
+    /// Sends a command whose reply takes the place of the one just read.
+    pub(super) fn forward_first(
+        &mut self,
+        line: Vec<u8>,
+        command: Command,
+        rule: Arc<RuleName>,
+        expects: Expects,
+    ) {
+        self.send_server(line);
+        let (veil, preliminary) = (None, false);
+        let forwarded = Forwarded {
+            command,
+            rule,
+            expects,
+            veil,
+            preliminary,
+        };
+        self.pending
+            .push_front(Pending::Forwarded(Box::new(forwarded)));
     }
 }

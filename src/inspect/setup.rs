@@ -1,5 +1,5 @@
-//! Pinholes on their way: from an announcement, over a free port and the kernel's word, to the line
-//! that tells the other side.
+//! Pinholes on their way: from an announcement, over a free port and the word that it stands, to the
+//! line that tells the other side.
 //!
 //! While one is on its way both sides are held, so that nobody can use what does not stand.
 
@@ -7,23 +7,28 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::ftp::{self, Verb};
-use crate::pinhole::PinholeId;
-use crate::rules::RuleName;
+use crate::ftp;
+use crate::pinhole::{Pinhole, PinholeId};
+use crate::rules::{DataPath, RuleName};
 
+use super::action::Carriage;
 use super::client::Permitted;
-use super::pending::{Announcement, Expects, Pending};
+use super::forms::{ActiveForm, PassiveForm};
+use super::pending::{Announcement, Expects, PassiveRequest, Pending};
 use super::transfer::Open;
 use super::{
     Action, Command, Direction, Event, Inspector, Mode, PinholeEnd, shown_line, with_line_end,
 };
 
-/// A pinhole on its way; while there is one, both sides are held.
+/// A pinhole on its way.
 #[derive(Debug, Default)]
 pub(super) enum Setup {
+    /// None is.
     #[default]
     Idle,
+    /// Waits for a free port.
     AwaitPort(Box<PortWanted>),
+    /// Waits for the word that the pinhole stands.
     AwaitPinhole(Box<PinholeWanted>),
 }
 
@@ -31,7 +36,10 @@ pub(super) enum Setup {
 pub(super) struct PortWanted {
     id: PinholeId,
     rule: Arc<RuleName>,
+    carriage: Carriage,
+    /// What the announcement says.
     endpoint: SocketAddr,
+    /// The line it stands in.
     line: Vec<u8>,
     purpose: Purpose,
 }
@@ -43,7 +51,8 @@ pub(super) enum Purpose {
         from_port_20: bool,
     },
     Passive {
-        extended: bool,
+        asked: PassiveForm,
+        sent: PassiveForm,
     },
 }
 
@@ -53,7 +62,7 @@ pub(super) struct PinholeWanted {
     then: Then,
 }
 
-/// What goes on once the kernel holds the pinhole.
+/// What goes on once the pinhole stands.
 #[derive(Debug)]
 pub(super) enum Then {
     ToClient(Vec<u8>),
@@ -62,10 +71,10 @@ pub(super) enum Then {
 
 impl Inspector {
     pub(super) fn server_is_held(&self) -> bool {
-        !matches!(self.setup, Setup::Idle)
+        !matches!(self.setup, Setup::Idle) || self.held_back.is_some()
     }
 
-    /// PORT or EPRT, checked and allowed: finds where the server is to dial.
+    /// PORT, EPRT or LPRT, checked and allowed: finds where the server is to dial.
     pub(super) fn begin_active(
         &mut self,
         endpoint: SocketAddr,
@@ -75,10 +84,23 @@ impl Inspector {
         if !self.pending.iter().any(Pending::is_transfer) {
             self.retire_pinhole(PinholeEnd::Replaced, now);
         }
-        let from_port_20 = permitted.from_port_20;
+        let legs = self.settings.legs;
+        let foreign = endpoint.ip().to_canonical() != legs.client;
+        let carriage = match foreign {
+            // The server dials a third host; all that can be done is to let it through.
+            true => Carriage::default(),
+            false => self.carriage(&permitted.grants),
+        };
+        let address = match carriage.path {
+            DataPath::Relay => Some(legs.seen),
+            DataPath::Kernel if foreign => None,
+            DataPath::Kernel => legs.active_needs_port_at(),
+        };
+        let from_port_20 = permitted.grants.source_port_20;
         let wanted = PortWanted {
             id: self.transfers.next_id(),
             rule: permitted.rule,
+            carriage,
             endpoint,
             line: permitted.line.to_vec(),
             purpose: Purpose::Active {
@@ -86,29 +108,44 @@ impl Inspector {
                 from_port_20,
             },
         };
-        self.want_port(wanted, self.settings.legs.active_needs_port_at(), now);
+        self.want_port(wanted, address, now);
     }
 
     /// 227 or 229, checked: finds where the client is to dial.
     pub(super) fn begin_passive(
         &mut self,
         endpoint: SocketAddr,
-        extended: bool,
+        request: PassiveRequest,
         line: &[u8],
         rule: Arc<RuleName>,
         now: Instant,
     ) {
         self.retire_pinhole(PinholeEnd::Replaced, now);
-        let purpose = Purpose::Passive { extended };
-        let id = self.transfers.next_id();
-        let wanted = PortWanted {
-            id,
-            rule,
-            endpoint,
-            line: line.to_vec(),
-            purpose,
+        let PassiveRequest {
+            asked,
+            sent,
+            carriage,
+        } = request;
+        let legs = self.settings.legs;
+        let address = match carriage.path {
+            DataPath::Relay => Some(legs.dialled),
+            DataPath::Kernel => legs.passive_needs_port_at(),
         };
-        self.want_port(wanted, self.settings.legs.passive_needs_port_at(), now);
+        let id = self.transfers.next_id();
+        let purpose = Purpose::Passive { asked, sent };
+        let line = line.to_vec();
+        self.want_port(
+            PortWanted {
+                id,
+                rule,
+                carriage,
+                endpoint,
+                line,
+                purpose,
+            },
+            address,
+            now,
+        );
     }
 
     fn want_port(&mut self, wanted: PortWanted, address: Option<IpAddr>, now: Instant) {
@@ -120,10 +157,7 @@ impl Inspector {
                 });
                 self.setup = Setup::AwaitPort(Box::new(wanted));
             }
-            None => {
-                let port = wanted.endpoint.port();
-                self.plan(wanted, port, now);
-            }
+            None => self.plan(wanted, None, now),
         }
     }
 
@@ -135,22 +169,20 @@ impl Inspector {
                 return;
             }
         };
-        match port {
-            Some(port) => self.plan(wanted, port, now),
-            None => {
-                let reason = "no free data port".to_owned();
-                self.record(Event::PinholeRefused {
-                    pinhole: None,
-                    reason,
-                });
-                self.forget(id);
-                // For PORT nothing was sent, for 227 it takes the reply's place: in turn either way.
-                let reply = "425 No free data port; try again.";
-                match wanted.purpose {
-                    Purpose::Active { .. } => self.answer(reply),
-                    Purpose::Passive { .. } => self.reply_in_place(reply),
-                }
-            }
+        if port.is_some() {
+            return self.plan(wanted, port, now);
+        }
+        let reason = "no free data port".to_owned();
+        self.record(Event::PinholeRefused {
+            pinhole: None,
+            reason,
+        });
+        self.forget(id);
+        // For PORT nothing was sent, for 227 it takes the reply's place: in turn either way.
+        let reply = "425 No free data port; try again.";
+        match wanted.purpose {
+            Purpose::Active { .. } => self.answer(reply),
+            Purpose::Passive { .. } => self.reply_in_place(reply),
         }
     }
 
@@ -159,72 +191,81 @@ impl Inspector {
         self.give_answers();
     }
 
-    fn plan(&mut self, wanted: PortWanted, port: u16, now: Instant) {
+    fn plan(&mut self, wanted: PortWanted, leased: Option<u16>, now: Instant) {
         let PortWanted {
             id,
             rule,
+            carriage,
             endpoint,
             line,
             purpose,
         } = wanted;
-        let legs = self.settings.legs;
         match purpose {
             Purpose::Active {
                 command,
                 from_port_20,
             } => {
-                let pinhole = legs.plan_active(endpoint.port(), port, from_port_20);
-                let rewritten = match (pinhole.announced == endpoint, pinhole.announced) {
-                    (true, _) => with_line_end(&line),
-                    (false, SocketAddr::V4(v4)) if command.verb == Verb::Port => {
-                        ftp::write_port(v4)
-                    }
-                    (false, announced) => ftp::write_eprt(announced),
+                let foreign = endpoint.ip().to_canonical() != self.settings.legs.client;
+                let pinhole = match foreign {
+                    true => self.settings.legs.plan_foreign(endpoint, from_port_20),
+                    false => self
+                        .settings
+                        .legs
+                        .plan_active(endpoint.port(), leased, from_port_20),
                 };
-                self.record_rewrite(Direction::ToServer, &line, &rewritten, &rule);
-                let mut announcement = Announcement {
-                    id,
-                    pinhole,
-                    announced: endpoint,
-                    opened: false,
-                };
-                if self.settings.policy.protocol().open_immediately {
-                    announcement.opened = true;
-                    let parts = (rewritten, command, announcement.clone());
-                    let then = Then::ToServer(Box::new(parts));
-                    self.want_pinhole(announcement, Mode::Active, rule, then, now);
-                } else {
-                    self.forward(rewritten, command, rule, Expects::Acceptance(announcement));
-                }
-            }
-            Purpose::Passive { extended } => {
-                let pinhole = legs.plan_passive(endpoint.port(), port);
-                // 229 names no address, so only its port can differ from what the client must dial.
-                let same = match extended {
-                    true => pinhole.announced.port() == endpoint.port(),
-                    false => pinhole.announced == endpoint,
-                };
-                let rewritten = match (same, pinhole.announced) {
-                    (true, _) => with_line_end(&line),
-                    (false, SocketAddr::V4(v4)) if !extended => ftp::write_227(v4),
-                    (false, announced) => ftp::write_229(announced.port()),
-                };
-                self.record_rewrite(Direction::ToClient, &line, &rewritten, &rule);
+                let form = self.active_form(&command.verb);
+                let same = pinhole.announced == endpoint && form.verb() == command.verb;
                 let announcement = Announcement {
                     id,
                     pinhole,
+                    carriage,
                     announced: endpoint,
+                    form,
                     opened: false,
                 };
-                self.want_pinhole(
-                    announcement,
-                    Mode::Passive,
-                    rule,
-                    Then::ToClient(rewritten),
-                    now,
-                );
+                let rewritten = match same {
+                    true => with_line_end(&line),
+                    false => write_active(form, pinhole.announced),
+                };
+                self.record_rewrite(Direction::ToServer, &line, &rewritten, &rule);
+                self.announce(announcement, rewritten, command, rule, now);
+            }
+            Purpose::Passive { asked, sent } => {
+                let pinhole = self.settings.legs.plan_passive(endpoint.port(), leased);
+                let rewritten = match says_the_same(asked, sent, &pinhole, endpoint) {
+                    true => with_line_end(&line),
+                    false => write_passive(asked, pinhole.announced),
+                };
+                self.record_rewrite(Direction::ToClient, &line, &rewritten, &rule);
+                let open = self.opening(id, pinhole, endpoint, Mode::Passive, rule, now);
+                self.want_pinhole(open, carriage, Then::ToClient(rewritten));
             }
         }
+    }
+
+    /// Tells the server where to dial, before or after the pinhole stands.
+    fn announce(
+        &mut self,
+        mut announcement: Announcement,
+        line: Vec<u8>,
+        command: Command,
+        rule: Arc<RuleName>,
+        now: Instant,
+    ) {
+        if !self.policy.protocol().open_immediately {
+            return self.forward(line, command, rule, Expects::Acceptance(announcement));
+        }
+        announcement.opened = true;
+        let Announcement {
+            id,
+            pinhole,
+            carriage,
+            announced,
+            ..
+        } = announcement;
+        let open = self.opening(id, pinhole, announced, Mode::Active, rule, now);
+        let then = Then::ToServer(Box::new((line, command, announcement)));
+        self.want_pinhole(open, carriage, then);
     }
 
     fn record_rewrite(
@@ -246,42 +287,42 @@ impl Inspector {
         }
     }
 
-    fn want_pinhole(
-        &mut self,
-        announcement: Announcement,
+    fn opening(
+        &self,
+        id: PinholeId,
+        pinhole: Pinhole,
+        announced: SocketAddr,
         mode: Mode,
         rule: Arc<RuleName>,
-        then: Then,
         now: Instant,
-    ) {
-        let Announcement {
-            id,
-            pinhole,
-            announced,
-            ..
-        } = announcement;
-        let lifetime = self.settings.pinhole_lifetime;
-        let open = Open {
+    ) -> Open {
+        Open {
             id,
             pinhole,
             mode,
             announced,
             rule,
             opened: now,
-            unused_after: now + lifetime,
+            unused_after: now + self.settings.pinhole_lifetime,
             used: false,
             counted: None,
             command: None,
-        };
+        }
+    }
+
+    fn want_pinhole(&mut self, open: Open, carriage: Carriage, then: Then) {
+        let (id, pinhole) = (open.id, open.pinhole);
+        let lifetime = self.settings.pinhole_lifetime;
         self.setup = Setup::AwaitPinhole(Box::new(PinholeWanted { open, then }));
         self.actions.push_back(Action::OpenPinhole {
             id,
             pinhole,
+            carriage,
             lifetime,
         });
     }
 
-    /// The server accepted PORT or EPRT; its reply waits for the kernel.
+    /// The server accepted PORT or EPRT; its reply waits until the pinhole stands.
     pub(super) fn accepted(
         &mut self,
         announcement: Announcement,
@@ -294,19 +335,44 @@ impl Inspector {
             return self.send_client(line);
         }
         self.retire_pinhole(PinholeEnd::Replaced, now);
-        self.want_pinhole(announcement, Mode::Active, rule, Then::ToClient(line), now);
+        let Announcement {
+            id,
+            pinhole,
+            carriage,
+            announced,
+            ..
+        } = announcement;
+        let open = self.opening(id, pinhole, announced, Mode::Active, rule, now);
+        self.want_pinhole(open, carriage, Then::ToClient(line));
     }
 
-    /// The server refused PORT or EPRT.
-    pub(super) fn not_accepted(&mut self, announcement: &Announcement, now: Instant) {
+    /// The server refused PORT or EPRT with `code`. True if it was asked again in another form.
+    pub(super) fn not_accepted(
+        &mut self,
+        mut announcement: Announcement,
+        command: &Command,
+        rule: &Arc<RuleName>,
+        code: u16,
+        now: Instant,
+    ) -> bool {
+        if let Some(next) = self.next_active_form(announcement.form, code) {
+            let (from, to) = (announcement.form.verb(), next.verb());
+            self.record(Event::Converted { from, to, code });
+            announcement.form = next;
+            let line = write_active(next, announcement.pinhole.announced);
+            let expects = Expects::Acceptance(announcement);
+            self.forward_first(line, command.clone(), Arc::clone(rule), expects);
+            return true;
+        }
         if announcement.opened {
             self.retire_pinhole(PinholeEnd::TransferRefused, now);
         } else {
             self.forget(announcement.id);
         }
+        false
     }
 
-    /// The kernel's word; `refused` says why it is no.
+    /// The kernel's or the relay's word; `refused` says why it is no.
     pub(super) fn pinhole_answered(&mut self, id: PinholeId, refused: Option<String>) {
         let wanted = match std::mem::take(&mut self.setup) {
             Setup::AwaitPinhole(wanted) if wanted.open.id == id => *wanted,
@@ -317,39 +383,36 @@ impl Inspector {
         };
         let PinholeWanted { open, then } = wanted;
         let (pinhole, rule) = (open.pinhole, Arc::clone(&open.rule));
-        match refused {
-            None => {
-                let mode = open.mode;
-                self.transfers.open = Some(open);
-                self.record(Event::PinholeOpened {
-                    id,
-                    pinhole,
-                    mode,
-                    rule: Arc::clone(&rule),
-                });
-                match then {
-                    Then::ToClient(line) => {
-                        self.send_client(line);
-                        self.give_answers();
-                    }
-                    Then::ToServer(parts) => {
-                        let (line, command, announcement) = *parts;
-                        self.forward(line, command, rule, Expects::Acceptance(announcement));
-                    }
+        let Some(reason) = refused else {
+            let mode = open.mode;
+            self.transfers.open = Some(open);
+            self.record(Event::PinholeOpened {
+                id,
+                pinhole,
+                mode,
+                rule: Arc::clone(&rule),
+            });
+            match then {
+                Then::ToClient(line) => {
+                    self.send_client(line);
+                    self.give_answers();
+                }
+                Then::ToServer(parts) => {
+                    let (line, command, announcement) = *parts;
+                    self.forward(line, command, rule, Expects::Acceptance(announcement));
                 }
             }
-            Some(reason) => {
-                let reply = format!("425 Can't open data connection: {reason}.");
-                self.record(Event::PinholeRefused {
-                    pinhole: Some(pinhole),
-                    reason,
-                });
-                self.forget(id);
-                match then {
-                    Then::ToClient(_) => self.reply_in_place(&reply),
-                    Then::ToServer(_) => self.answer(&reply),
-                }
-            }
+            return;
+        };
+        let reply = format!("425 Can't open data connection: {reason}.");
+        self.record(Event::PinholeRefused {
+            pinhole: Some(pinhole),
+            reason,
+        });
+        self.forget(id);
+        match then {
+            Then::ToClient(_) => self.reply_in_place(&reply),
+            Then::ToServer(_) => self.answer(&reply),
         }
     }
 
@@ -387,4 +450,33 @@ impl Inspector {
         self.actions.push_back(Action::ClosePinhole { id });
         self.actions.push_back(Action::ForgetPinhole { id });
     }
+}
+
+fn write_active(form: ActiveForm, announced: SocketAddr) -> Vec<u8> {
+    match (form, announced) {
+        (ActiveForm::Port, SocketAddr::V4(v4)) => ftp::write_port(v4),
+        (ActiveForm::Port | ActiveForm::Eprt, announced) => ftp::write_eprt(announced),
+    }
+}
+
+fn write_passive(asked: PassiveForm, announced: SocketAddr) -> Vec<u8> {
+    match (asked, announced) {
+        (PassiveForm::Pasv, SocketAddr::V4(v4)) => ftp::write_227(v4),
+        (PassiveForm::Lpsv, announced) => ftp::write_228(announced),
+        (PassiveForm::Pasv | PassiveForm::Epsv, announced) => ftp::write_229(announced.port()),
+    }
+}
+
+/// Whether the server's own line tells the client where to dial; 229 names no address.
+fn says_the_same(
+    asked: PassiveForm,
+    sent: PassiveForm,
+    pinhole: &Pinhole,
+    endpoint: SocketAddr,
+) -> bool {
+    asked == sent
+        && match asked {
+            PassiveForm::Epsv => pinhole.announced.port() == endpoint.port(),
+            PassiveForm::Pasv | PassiveForm::Lpsv => pinhole.announced == endpoint,
+        }
 }

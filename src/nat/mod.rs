@@ -44,9 +44,9 @@ impl Legs {
 
     /// The pinhole for a server that dials the client's `port`.
     ///
-    /// `leased` is the port at [`Self::active_needs_port_at`]; it is ignored where none is needed.
-    pub fn plan_active(&self, port: u16, leased: u16, from_port_20: bool) -> Pinhole {
-        let announced = self.active_needs_port_at().map_or(port, |_| leased);
+    /// `leased` is the port at [`Self::active_needs_port_at`], or at `seen` where the data is relayed.
+    pub fn plan_active(&self, port: u16, leased: Option<u16>, from_port_20: bool) -> Pinhole {
+        let announced = leased.unwrap_or(port);
         Pinhole {
             initiator: self.server,
             announced: SocketAddr::new(self.seen, announced),
@@ -58,15 +58,27 @@ impl Legs {
 
     /// The pinhole for a client that dials the server's `port`.
     ///
-    /// `leased` is the port at [`Self::passive_needs_port_at`]; it is ignored where none is needed.
-    pub fn plan_passive(&self, port: u16, leased: u16) -> Pinhole {
-        let announced = self.passive_needs_port_at().map_or(port, |_| leased);
+    /// `leased` is the port at [`Self::passive_needs_port_at`], or at `dialled` where the data is
+    /// relayed.
+    pub fn plan_passive(&self, port: u16, leased: Option<u16>) -> Pinhole {
+        let announced = leased.unwrap_or(port);
         Pinhole {
             initiator: self.client,
             announced: SocketAddr::new(self.dialled, announced),
             target: SocketAddr::new(self.server, port),
             source: self.seen,
             from_port_20: false,
+        }
+    }
+
+    /// The pinhole for a server that dials a third host (FXP), which is announced as it is.
+    pub fn plan_foreign(&self, endpoint: SocketAddr, from_port_20: bool) -> Pinhole {
+        Pinhole {
+            initiator: self.server,
+            announced: endpoint,
+            target: endpoint,
+            source: self.dialled,
+            from_port_20,
         }
     }
 }
@@ -119,11 +131,11 @@ mod tests {
             "198.51.100.1",
         );
         assert_eq!(
-            shown(legs.plan_active(4000, 50000, false)),
+            shown(legs.plan_active(4000, legs.active_needs_port_at().map(|_| 50000), false)),
             "198.51.100.20 → 198.51.100.1:50000 → 10.60.1.2:4000"
         );
         assert_eq!(
-            shown(legs.plan_passive(3000, 50000)),
+            shown(legs.plan_passive(3000, legs.passive_needs_port_at().map(|_| 50000))),
             "10.60.1.2 → 198.51.100.20:3000 as 198.51.100.1"
         );
     }
@@ -137,11 +149,11 @@ mod tests {
             "198.51.100.40",
         );
         assert_eq!(
-            shown(legs.plan_active(4000, 50000, false)),
+            shown(legs.plan_active(4000, legs.active_needs_port_at().map(|_| 50000), false)),
             "10.70.0.2 → 198.51.100.40:4000 as 198.51.100.1"
         );
         assert_eq!(
-            shown(legs.plan_passive(3000, 50000)),
+            shown(legs.plan_passive(3000, legs.passive_needs_port_at().map(|_| 50000))),
             "198.51.100.40 → 198.51.100.1:50000 → 10.70.0.2:3000"
         );
     }
@@ -150,11 +162,11 @@ mod tests {
     fn published_server_that_sees_the_edge() {
         let legs = legs("198.51.100.40", "198.51.100.1", "10.70.0.2", "10.70.0.1");
         assert_eq!(
-            shown(legs.plan_active(4000, 50000, false)),
+            shown(legs.plan_active(4000, legs.active_needs_port_at().map(|_| 50000), false)),
             "10.70.0.2 → 10.70.0.1:50000 → 198.51.100.40:4000 as 198.51.100.1"
         );
         assert_eq!(
-            shown(legs.plan_passive(3000, 50000)),
+            shown(legs.plan_passive(3000, legs.passive_needs_port_at().map(|_| 50000))),
             "198.51.100.40 → 198.51.100.1:50000 → 10.70.0.2:3000 as 10.70.0.1"
         );
     }
@@ -168,11 +180,11 @@ mod tests {
             "2001:db8:1::2",
         );
         assert_eq!(
-            shown(legs.plan_active(4000, 50000, false)),
+            shown(legs.plan_active(4000, legs.active_needs_port_at().map(|_| 50000), false)),
             "2001:db8:2::2 → [2001:db8:1::2]:4000"
         );
         assert_eq!(
-            shown(legs.plan_passive(3000, 50000)),
+            shown(legs.plan_passive(3000, legs.passive_needs_port_at().map(|_| 50000))),
             "2001:db8:1::2 → [2001:db8:2::2]:3000"
         );
     }

@@ -4,8 +4,10 @@ use std::io;
 use std::net::Shutdown;
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::ftp::{SYNCH_LEAD, SYNCH_MARK};
 use crate::net;
 
 /// Bytes that may wait for a peer to take them before the other side is no longer read.
@@ -20,6 +22,8 @@ pub(super) struct Leg {
     stream: Option<TcpStream>,
     unsent: Vec<u8>,
     sent: usize,
+    /// Where among the unsent bytes the mark of a Synch goes as urgent data.
+    urgent_at: Option<usize>,
     finishing: bool,
 }
 
@@ -40,7 +44,12 @@ impl Leg {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY not set");
         }
+        // A Synch stays in its place among the bytes, where it is looked for.
+        if let Err(error) = SockRef::from(&stream).set_out_of_band_inline(true) {
+            tracing::debug!(%error, "SO_OOBINLINE not set");
+        }
         Self {
+            urgent_at: None,
             stream: Some(stream),
             unsent: Vec::new(),
             sent: 0,
@@ -54,12 +63,20 @@ impl Leg {
         }
     }
 
+    /// Sends a Telnet Synch behind what is unsent; one that is still unsent stands for both.
+    pub(super) fn push_synch(&mut self) {
+        if self.stream.is_some() && self.urgent_at.is_none() {
+            self.unsent.extend_from_slice(&SYNCH_LEAD);
+            self.urgent_at = Some(self.unsent.len());
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.stream.is_some()
     }
 
     pub(super) fn has_unsent(&self) -> bool {
-        self.stream.is_some() && self.sent < self.unsent.len()
+        self.stream.is_some() && (self.sent < self.unsent.len() || self.urgent_at.is_some())
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -105,14 +122,29 @@ impl Leg {
         let Some(stream) = &self.stream else {
             return Ok(());
         };
-        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match stream.try_write(rest) {
+        loop {
+            let end = self.urgent_at.unwrap_or(self.unsent.len());
+            let Some(rest) = self.unsent.get(self.sent..end) else {
+                break;
+            };
+            let written = match (rest.is_empty(), self.urgent_at) {
+                (true, None) => break,
+                (true, Some(_)) => {
+                    let mark = || SockRef::from(stream).send_out_of_band(&[SYNCH_MARK]);
+                    stream.try_io(Interest::WRITABLE, mark).map(|_| {
+                        self.urgent_at = None;
+                        0
+                    })
+                }
+                (false, _) => stream.try_write(rest),
+            };
+            match written {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        if self.sent == self.unsent.len() {
+        if self.sent == self.unsent.len() && self.urgent_at.is_none() {
             self.unsent.clear();
             self.sent = 0;
             if std::mem::take(&mut self.finishing) {

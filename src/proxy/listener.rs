@@ -1,5 +1,6 @@
 //! Listeners: takes connections, connects each to its server, and starts its session.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::config::{Listener, ListenerKind, ServerSees};
 use crate::inspect::{EndReason, Settings};
 use crate::nat::Legs;
 use crate::net::{self, Source};
+use crate::rules::Policy;
 
 use super::session::{Session, record_refusal};
 use super::{Shared, stopped};
@@ -65,6 +67,7 @@ impl Gate {
             let taker = Taker {
                 listener: Arc::clone(&self.listener),
                 name: Arc::clone(&self.name),
+                hosts: Arc::new(self.listener.hosts.clone()),
                 shared: Arc::clone(&shared),
             };
             takers.spawn(taker.take_all(socket));
@@ -77,6 +80,7 @@ impl Gate {
 struct Taker {
     listener: Arc<Listener>,
     name: Arc<str>,
+    hosts: Arc<BTreeMap<String, Arc<Policy>>>,
     shared: Arc<Shared>,
 }
 
@@ -146,6 +150,9 @@ impl Taker {
             listener: Arc::clone(&self.name),
             legs,
             policy: Arc::clone(&self.listener.policy),
+            hosts: Arc::clone(&self.hosts),
+            data: self.listener.data,
+            convert: self.listener.convert,
             pinhole_lifetime: self.shared.limits.pinhole_lifetime,
             idle_timeout: self.shared.limits.idle_timeout,
             client_is_edge: net::is_local(address.ip()).unwrap_or(false),

@@ -141,10 +141,14 @@ impl Session {
                 Action::ToServer(_) | Action::OpenPinhole { .. } if self.unrecorded => {}
                 Action::ToClient(bytes) => self.client.push(&bytes),
                 Action::ToServer(bytes) => self.server.push(&bytes),
+                Action::Synch(Side::Client) => self.client.push_synch(),
+                Action::Synch(Side::Server) => self.server.push_synch(),
+                Action::OpenWindow { .. } | Action::CloseWindow { .. } => {}
                 Action::LeasePort { id, address } => self.lease_port(id, address),
                 Action::OpenPinhole {
                     id,
                     pinhole,
+                    carriage: _,
                     lifetime,
                 } => {
                     let news = match self.open(id, pinhole, lifetime).await {

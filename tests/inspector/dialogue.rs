@@ -4,6 +4,7 @@
 //! client, `port …`, `open …`, `close …` are asked of the kernel, `! …` is a violation, `deny …` a
 //! denied command, and so on. Ports and pinholes are granted as the test says.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use portcullis::inspect::{Action, Event, Inspector, PinholeNews, Settings, Side, Transferred};
 use portcullis::nat::Legs;
 use portcullis::pinhole::{Counters, Pinhole, PinholeId};
-use portcullis::rules::{Decision, Policy};
+use portcullis::rules::{DataPath, Decision, Policy};
 
 /// Client behind NAT: 10.0.0.5 talks to 192.0.2.20 and is seen as 198.51.100.1.
 pub(crate) const BEHIND_NAT: [&str; 4] = ["10.0.0.5", "192.0.2.20", "192.0.2.20", "198.51.100.1"];
@@ -60,6 +61,9 @@ impl Dialogue {
             pinhole_lifetime: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(900),
             client_is_edge: false,
+            hosts: Arc::new(BTreeMap::new()),
+            data: DataPath::Kernel,
+            convert: true,
         };
         let now = Instant::now();
         let mut dialogue = Self {
@@ -193,7 +197,10 @@ impl Dialogue {
                 | Action::Record(_)
                 | Action::FinishToServer
                 | Action::FinishToClient
-                | Action::Close => {}
+                | Action::Close
+                | Action::Synch(_)
+                | Action::OpenWindow { .. }
+                | Action::CloseWindow { .. } => {}
             }
         }
     }
@@ -208,13 +215,32 @@ impl Dialogue {
             Action::ToClient(bytes) => format!("C< {}", line(bytes)),
             Action::ToServer(bytes) => format!("S< {}", line(bytes)),
             Action::LeasePort { address, .. } => format!("port at {address}"),
-            Action::OpenPinhole { pinhole, .. } => {
+            Action::OpenPinhole {
+                pinhole, carriage, ..
+            } => {
                 let from = if pinhole.from_port_20 {
                     " from port 20"
                 } else {
                     ""
                 };
-                format!("open {pinhole}{from}")
+                let by = if carriage.path == DataPath::Relay {
+                    " by relay"
+                } else {
+                    ""
+                };
+                let most = carriage
+                    .max_bytes
+                    .map(|most| format!(" up to {most} bytes"));
+                format!("open {pinhole}{from}{by}{}", most.unwrap_or_default())
+            }
+            Action::Synch(side) => {
+                format!("{}< (synch)", if *side == Side::Client { 'C' } else { 'S' })
+            }
+            Action::OpenWindow { window, .. } => {
+                format!("open window {}-{}", window.first, window.last)
+            }
+            Action::CloseWindow { window } => {
+                format!("close window {}-{}", window.first, window.last)
             }
             Action::ClosePinhole { id } => format!("close {id}"),
             Action::MeasurePinhole { id } => format!("measure {id}"),
@@ -249,11 +275,16 @@ fn shown(event: &Event) -> Option<String> {
         Event::PinholeUnused { reason, .. } => format!("unused: {reason:?}"),
         Event::PinholeRefused { reason, .. } => format!("refused: {reason}"),
         Event::Transferred(transferred) => transfer_text(transferred),
+        Event::Converted { from, to, .. } => format!("{from} becomes {to}"),
+        Event::Secured { .. } => "secured".into(),
+        Event::Unsecured => "plain again".into(),
         Event::SessionEnded { reason, .. } => format!("ended: {reason:?}"),
         Event::SessionStarted
         | Event::Replied { .. }
         | Event::Rewrote { .. }
         | Event::PinholeOpened { .. }
+        | Event::WindowUsed { .. }
+        | Event::WindowMoved { .. }
         | Event::PinholeUsed { .. } => return None,
     })
 }

@@ -17,8 +17,8 @@ fn p37_an_active_pinhole_opens_when_the_server_accepts() {
     dialogue
         .client(PORT)
         .forget()
-        .server("500 no")
-        .expect(&["close 1", "C< 500 no"]);
+        .server("425 no")
+        .expect(&["close 1", "C< 425 no"]);
     let policy = "protocol: {pinhole-opens: immediate}\nrules: [{id: all, allow: true}]";
     let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
     dialogue.client(PORT);

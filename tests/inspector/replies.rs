@@ -80,8 +80,8 @@ fn p18_announcements_inside_errors_change_nothing() {
     dialogue
         .client("PASV")
         .forget()
-        .server("500 '227 (192,0,2,20,200,10)'");
-    dialogue.expect(&["C< 500 '227 (192,0,2,20,200,10)'"]);
+        .server("530 '227 (192,0,2,20,200,10)'");
+    dialogue.expect(&["C< 530 '227 (192,0,2,20,200,10)'"]);
     dialogue
         .client("NOOP")
         .server("500 PORT 10,0,0,5,4,1 not understood");

@@ -1,0 +1,177 @@
+//! Who is there and under which rules: USER and PASS, HOST (RFC 7151), REIN.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::ftp;
+use crate::rules::{Policy, RuleName};
+
+use super::checks::Fault;
+use super::pending::{Expects, Pending};
+use super::{Command, EndReason, Inspector, PinholeEnd, Side, Violation, with_line_end};
+
+/// A reply that is kept back for a time (protocol rule 59).
+#[derive(Debug)]
+pub(super) struct HeldBack {
+    until: Instant,
+    line: Vec<u8>,
+}
+
+impl Inspector {
+    /// Protocol rule 56: HOST stands before USER and names a host alone.
+    pub(super) fn check_host(&self, command: &ftp::Command<'_>) -> Option<Fault> {
+        if self.user.is_some() || self.logged_in {
+            let fault = Violation::MisusedHost("after USER");
+            return Some((fault, "503 HOST comes before USER.".into()));
+        }
+        if host_name(command.trimmed()).is_none() {
+            let fault = Violation::MisusedHost("with a port, or without a name");
+            return Some((
+                fault,
+                "501 HOST takes a name or an address, without a port.".into(),
+            ));
+        }
+        None
+    }
+
+    /// HOST, allowed by a rule: chooses the rules for what follows, once the server has no objection.
+    pub(super) fn choose_host(&mut self, line: &[u8], command: Command, rule: Arc<RuleName>) {
+        let name = command
+            .argument
+            .as_deref()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        if self.settings.hosts.is_empty() {
+            return self.forward(with_line_end(line), command, rule, Expects::Anything);
+        }
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let Some(policy) = self.settings.hosts.get(name).map(Arc::clone) else {
+            return self.answer("504 No such host here.");
+        };
+        self.forward(
+            with_line_end(line),
+            command,
+            rule,
+            Expects::HostTaken(policy),
+        );
+    }
+
+    /// The server's answer to HOST; gives the line for the client where it is not the server's own.
+    pub(super) fn host_taken(&mut self, policy: Arc<Policy>, code: u16) -> Option<Vec<u8>> {
+        match code {
+            200..300 => self.policy = policy,
+            // A server that does not know HOST has one host; the rules are still those asked for.
+            500 | 502 => {
+                self.policy = policy;
+                self.hidden_features = None;
+                return Some(b"220 Host accepted.\r\n".to_vec());
+            }
+            _ => {}
+        }
+        self.hidden_features = None;
+        None
+    }
+
+    /// The server's answer to USER, PASS or ACCT. True if the line was passed on, or is held back.
+    pub(super) fn login_replied(
+        &mut self,
+        command: &Command,
+        code: u16,
+        line: &[u8],
+        now: Instant,
+    ) -> bool {
+        self.logged_in = code == 230;
+        if self.logged_in {
+            self.bad_passwords = 0;
+            if !self.policy.uses_paths() {
+                return false;
+            }
+            self.send_client(with_line_end(line));
+            self.send_server(b"PWD\r\n".to_vec());
+            self.pending.push_front(Pending::Locating);
+            return true;
+        }
+        if code != 530 || !command.verb.hides_argument() {
+            return false;
+        }
+        self.bad_passwords += 1;
+        let delay = self.policy.protocol().bad_password_delay;
+        if delay.is_zero() {
+            self.send_client(with_line_end(line));
+            self.close_after_guesses(now);
+        } else {
+            self.held_back = Some(HeldBack {
+                until: now + delay,
+                line: with_line_end(line),
+            });
+        }
+        true
+    }
+
+    fn close_after_guesses(&mut self, now: Instant) {
+        let (count, limit) = (self.bad_passwords, self.policy.protocol().max_bad_passwords);
+        if limit > 0 && count >= limit {
+            self.violated(Side::Client, Violation::GuessedPasswords { count }, b"");
+            self.send_client(b"421 Too many wrong passwords, closing.\r\n".to_vec());
+            self.end(EndReason::Violation, now);
+        }
+    }
+
+    pub(super) fn held_back_deadline(&self) -> Option<Instant> {
+        self.held_back.as_ref().map(|held| held.until)
+    }
+
+    pub(super) fn held_back_timed_out(&mut self, now: Instant) {
+        if let Some(held) = self.held_back.take_if(|held| now >= held.until) {
+            self.send_client(held.line);
+            self.give_answers();
+            self.close_after_guesses(now);
+        }
+    }
+
+    /// REIN succeeded: nobody is there, and the listener's own rules hold again.
+    pub(super) fn reinitialise(&mut self, now: Instant) {
+        self.retire_pinhole(PinholeEnd::Reinitialised, now);
+        self.user = None;
+        self.logged_in = false;
+        self.epsv_all = false;
+        self.hidden_features = None;
+        self.policy = Arc::clone(&self.settings.policy);
+        self.directory.forget();
+    }
+}
+
+/// The name that HOST gives: a host name, an IPv4 address, or an IPv6 address in brackets (RFC 7151
+/// §3.1); `None` for anything else, a port above all.
+fn host_name(argument: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(argument).ok()?;
+    if let Some(v6) = name.strip_prefix('[') {
+        return v6
+            .strip_suffix(']')
+            .filter(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (!name.is_empty() && name.len() <= 255 && name.bytes().all(plain)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_takes_names_and_addresses_without_ports() {
+        for good in ["ftp.example.org", "192.0.2.1", "[2001:db8::1]"] {
+            assert!(host_name(good.as_bytes()).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "ftp.example.org:21",
+            "[2001:db8::1]:21",
+            "2001:db8::1",
+            "a b",
+        ] {
+            assert!(host_name(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}
