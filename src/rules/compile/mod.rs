@@ -11,10 +11,11 @@ use super::glob::Glob;
 use super::networks;
 use super::protocol;
 use super::rule::{Rule, RuleAction};
-use super::{Grants, Protocol, RuleName};
+use super::{Protocol, RuleName};
 
 mod action;
 mod conditions;
+mod grants;
 mod reach;
 
 /// Compiles a policy; gives its warnings with it.
@@ -111,19 +112,15 @@ impl<'a> Compiler<'a> {
         let paths = map
             .optional("path")
             .map(|n| self.globs(n, "`path`", Glob::path));
-        let source_port_20 = map.keyed("source-port-20");
-        let source_port_20 = source_port_20.is_some_and(|(key, node)| {
-            let wanted = self.report.boolean(node, "`source-port-20`");
-            if wanted == Some(true) && matches!(action, Some(RuleAction::Deny(_))) {
-                let message = "`source-port-20` in a rule that denies";
-                let help = "it is a condition on data connections that a rule allows";
-                self.report.error(key.span.clone(), message, help);
-            }
-            wanted == Some(true)
-        });
+        let fxp = map.keyed("fxp");
+        let granted = self.grants(&mut map, fxp.map(|(key, _)| key));
+        let fxp = fxp.map(|(_, node)| self.networks(node, "`fxp`"));
         map.finish(&mut self.report);
+        if matches!(action, Some(RuleAction::Deny(_))) {
+            self.refuse_grants(&granted);
+        }
         let at = format!("{}:{line}", self.report.source().name());
-        Some(Rule {
+        let rule = Rule {
             name: Arc::new(RuleName {
                 id: id?.to_owned(),
                 at,
@@ -135,11 +132,13 @@ impl<'a> Compiler<'a> {
             users,
             commands,
             paths,
-            grants: Grants {
-                source_port_20,
-                ..Grants::default()
-            },
-        })
+            fxp,
+            grants: granted.grants.clone(),
+        };
+        if rule.allows() {
+            self.warn_of_idle_grants(&rule, &granted);
+        }
+        Some(rule)
     }
 
     fn id(
