@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use portcullis::config::{
     AuditOutput, Config, Kernel, Limits, ListenerKind, ServerSees, interface_names, load,
 };
-use support::{expect_report, yaml_files};
+use support::{expect_report, uncommented, yaml_files};
 
 fn interfaces() -> BTreeSet<String> {
     ["lan0", "wan0"].map(str::to_owned).into()
@@ -83,19 +83,6 @@ fn what_is_commented_out_in_it_is_right_and_shows_the_defaults() {
         }
     );
     assert_eq!(published.server_sees, ServerSees::Client);
-}
-
-/// Takes `# ` out of a line that holds a key behind it.
-fn uncommented(line: &str) -> String {
-    let bare = line.replacen("# ", "", 1);
-    let key = bare.trim_start().trim_start_matches("- ");
-    let end = key.find(|c: char| !c.is_ascii_lowercase() && c != '-');
-    let is_key = end.is_some_and(|end| end > 0 && key.get(end..).unwrap().starts_with(':'));
-    if line.trim_start().starts_with("# ") && is_key {
-        bare
-    } else {
-        line.to_owned()
-    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use portcullis::ftp::Verb;
 use portcullis::rules::{Decision, Policy, Request};
 use portcullis::yaml::Source;
 use proptest::prelude::*;
-use support::{expect_report, yaml_files};
+use support::{expect_report, uncommented, yaml_files};
 
 fn compiled(path: &str) -> Policy {
     let source = Arc::new(Source::new(path, fs::read_to_string(path).unwrap()));
@@ -54,7 +54,21 @@ fn every_policy_at_hand_compiles_without_a_warning() {
 }
 
 #[test]
-fn p62_policies_at_hand_deny_programs_by_site() {
+fn what_is_commented_out_in_a_policy_at_hand_is_right() {
+    for file in yaml_files("rules") {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines: Vec<String> = text.lines().map(uncommented).collect();
+        assert_ne!(lines, text.lines().collect::<Vec<_>>(), "{file}");
+        let source = Arc::new(Source::new(file, lines.join("\n")));
+        match Policy::read(&source, None) {
+            Ok((_, warnings)) => assert!(warnings.is_empty(), "{warnings}"),
+            Err(problems) => panic!("{problems}"),
+        }
+    }
+}
+
+#[test]
+fn p62_site_exec_and_chmod_are_denied_by_the_ready_policies() {
     for file in yaml_files("rules") {
         let policy = compiled(&file);
         for site in ["SITE EXEC", "SITE CHMOD"] {
@@ -113,7 +127,40 @@ fn the_readme_explains_every_key_and_class() {
             names += 1;
         }
     }
-    assert_eq!(names, 3 + 9 + 10 + 12);
+    assert_eq!(names, 3 + 15 + 16 + 12);
+}
+
+#[test]
+fn p65_rnfr_and_rnto_count_as_writes() {
+    let text = "rules: [{ id: no-writes, deny: true, command: write }, { id: rest, allow: true }]";
+    let policy = Policy::parse("edge.yaml", text).unwrap();
+    for verb in ["RNFR", "RNTO", "STOR"] {
+        let decided = decided(&policy, verb, Some("/a"));
+        assert_eq!(decided, ("no-writes".into(), false), "{verb}");
+    }
+}
+
+#[test]
+fn p66_new_verbs_fall_into_command_classes() {
+    let classes = ["list", "write", "session", "security", "login"];
+    let rules = classes.map(|class| format!("{{ id: {class}, allow: true, command: {class} }}"));
+    let text = format!("rules: [{}]", rules.join(", "));
+    let policy = Policy::parse("edge.yaml", &text).unwrap();
+    for (class, verbs) in [
+        (
+            "list",
+            "MLST MLSD SIZE MDTM HASH XCRC XMD5 XSHA XSHA256 MD5 RANG",
+        ),
+        ("write", "MFMT MFCT MFF COMB"),
+        ("session", "FEAT OPTS LANG CLNT CSID AVBL"),
+        ("security", "AUTH PBSZ PROT CCC"),
+        ("login", "HOST"),
+    ] {
+        for verb in verbs.split(' ') {
+            let decided = decided(&policy, verb, Some("/a"));
+            assert_eq!(decided, (class.to_owned(), true), "{verb}");
+        }
+    }
 }
 
 #[test]
@@ -225,6 +272,15 @@ const WORDS: &[&str] = &[
     "!!str ",
     "<<: ",
     "command: ",
+    "tls: ",
+    "window: ",
+    "ports: ",
+    "fxp: ",
+    "max-bytes: ",
+    "1MB",
+    "mask-text: ",
+    "hide-features: ",
+    "banner: ",
     "SITE X",
     "read",
     "\r\n",

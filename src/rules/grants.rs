@@ -59,6 +59,11 @@ pub enum DataPath {
     Relay,
 }
 
+impl DataPath {
+    /// Each with its name in policies and configurations.
+    pub const NAMED: [(&'static str, Self); 2] = [("kernel", Self::Kernel), ("relay", Self::Relay)];
+}
+
 /// What a reply does not say (protocol rules 46, 58 and 68): the text changes, never the code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mask {

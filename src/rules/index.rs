@@ -1,7 +1,7 @@
 //! Finds the rules that may match a request without looking at all the others.
 //!
 //! Every rule stands under one condition that few requests meet: its client networks, else its server
-//! networks, else its user names, else under none. The candidates come in the order written.
+//! networks, else the foreign addresses it allows, else its user names, else under none. The candidates come in the order written.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,14 +11,15 @@ use ipnet::IpNet;
 use super::Request;
 use super::rule::Rule;
 
-/// Lists that one request can meet: every prefix length of two addresses, a user, and the rest.
-const MAX_LISTS: usize = 2 * 129 + 2;
+/// Lists that one request can meet: every prefix length of three addresses, a user, and the rest.
+const MAX_LISTS: usize = 3 * 129 + 2;
 
 /// Places of rules in a policy, under the condition that tells them apart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     by_client: ByNetwork,
     by_server: ByNetwork,
+    by_foreign: ByNetwork,
     by_user: BTreeMap<String, Vec<usize>>,
     others: Vec<usize>,
 }
@@ -43,6 +44,8 @@ impl Index {
                 index.by_client.add(client.written(), place);
             } else if let Some(server) = &rule.server {
                 index.by_server.add(server.written(), place);
+            } else if let Some(fxp) = &rule.fxp {
+                index.by_foreign.add(fxp.written(), place);
             } else if let Some(users) = users {
                 for user in users {
                     let places = index.by_user.entry(user.to_owned()).or_default();
@@ -69,6 +72,9 @@ impl Index {
         }
         self.by_client.find(request.client, &mut candidates);
         self.by_server.find(request.server, &mut candidates);
+        if let Some(foreign) = request.foreign {
+            self.by_foreign.find(foreign, &mut candidates);
+        }
         candidates
     }
 }
@@ -156,12 +162,15 @@ mod tests {
             text.push_str(&format!(
                 "  - {{ id: u{number}, allow: true, user: u{number} }}\n"
             ));
+            text.push_str(&format!(
+                "  - {{ id: f{number}, allow: true, fxp: 10.2.0.{number} }}\n"
+            ));
         }
         text.push_str("  - { id: net, allow: true, client: [10.0.0.0/8, 10.0.0.0/24] }\n");
         text.push_str("  - { id: glob, allow: true, user: 'u*' }\n");
         let source = std::sync::Arc::new(Source::new("f", text));
         let ((_, rules), _) = compile(&source, None).unwrap();
-        let request = Request {
+        let mut request = Request {
             listener: "lan",
             client: [10, 0, 0, 9].into(),
             server: [10, 1, 0, 7].into(),
@@ -172,10 +181,13 @@ mod tests {
             path: None,
         };
         let index = Index::new(&rules);
-        let found: Vec<&str> = index
-            .candidates(&request)
-            .map(|place| rules[place].name.id.as_str())
-            .collect();
-        assert_eq!(found, ["u3", "s7", "c9", "net", "net", "glob"]);
+        let found = |request: &Request<'_>| -> Vec<&str> {
+            let places = index.candidates(request);
+            places.map(|place| rules[place].name.id.as_str()).collect()
+        };
+        assert_eq!(found(&request), ["u3", "s7", "c9", "net", "net", "glob"]);
+        request.foreign = Some([10, 2, 0, 5].into());
+        let with_foreign = ["u3", "f5", "s7", "c9", "net", "net", "glob"];
+        assert_eq!(found(&request), with_foreign);
     }
 }

@@ -76,6 +76,7 @@ mod networks;
 mod policy;
 mod protocol;
 mod rule;
+mod text;
 
 pub use class::Class;
 pub(crate) use compile::is_name;

@@ -8,7 +8,9 @@ use crate::yaml::{Problems, Source};
 
 use super::index::Index;
 use super::rule::{Rule, RuleAction};
-use super::{Class, Decision, Grants, Protocol, Request, RuleName, Verdict, compile};
+use super::{
+    Class, DataPath, Decision, Grants, Protocol, Request, RuleName, Tls, Verdict, Window, compile,
+};
 
 /// A compiled policy; cloning and deciding copy no text.
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ impl Policy {
             users: None,
             commands: None,
             paths: None,
+            fxp: None,
             grants: Grants::default(),
         };
         Self::new(Protocol::default(), vec![rule])
@@ -108,6 +111,34 @@ impl Policy {
     /// Whether any rule looks at paths, so that the session's directory must be known.
     pub fn uses_paths(&self) -> bool {
         self.uses_paths
+    }
+
+    /// The windows that its rules open beside TLS, sorted, each once.
+    pub fn windows(&self) -> Vec<Window> {
+        let windows = self.rules.iter().filter_map(|rule| match &rule.grants.tls {
+            Tls::Window(window) => Some(window.clone()),
+            Tls::Refuse | Tls::Pass => None,
+        });
+        let windows: BTreeSet<Window> = windows.collect();
+        windows.into_iter().collect()
+    }
+
+    /// Whether a rule asks for the kernel by name: `data: kernel`, or a window beside TLS.
+    pub fn asks_for_kernel(&self) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.grants.data == Some(DataPath::Kernel) || matches!(rule.grants.tls, Tls::Window(_))
+        })
+    }
+
+    /// The first rule that bounds bytes, where no rule has the data go by the relay, which alone
+    /// can stop a transfer: then the listener has to.
+    pub fn bounded_without_relay(&self) -> Option<&RuleName> {
+        let relays = |rule: &Rule| rule.grants.data == Some(DataPath::Relay);
+        let bounds = |rule: &&Rule| rule.grants.max_bytes.is_some();
+        match self.rules.iter().any(relays) {
+            true => None,
+            false => self.rules.iter().find(bounds).map(|rule| &*rule.name),
+        }
     }
 
     fn refusal(&self, verb: &Verb) -> Arc<str> {
@@ -243,6 +274,50 @@ mod tests {
         ] {
             assert_eq!(deciding(&policy, &request(&verb, None)).0, id);
         }
+    }
+
+    #[test]
+    fn p26_a_foreign_address_is_allowed_only_by_a_rule_that_names_it() {
+        let policy = policy(
+            "groups: { partners: [203.0.113.0/24, '2001:db8::/32'] }\nrules:\n  - { id: no-eprt, deny: true, client: 10.9.0.0/16 }\n  - { id: all, allow: true }\n  - { id: fxp, allow: true, fxp: partners }\n  - { id: rest, deny: 500 No FXP here, command: [data] }\n",
+        );
+        let mut asked = request(&Verb::Port, None);
+        assert_eq!(deciding(&policy, &asked).0, "all");
+        asked.foreign = Some([203, 0, 113, 9].into());
+        assert_eq!(deciding(&policy, &asked), ("fxp".into(), Decision::Allow));
+        asked.foreign = Some("2001:db8::9".parse().unwrap());
+        assert_eq!(deciding(&policy, &asked).0, "fxp");
+        asked.foreign = Some([192, 0, 2, 9].into());
+        let refused = Decision::Deny("500 No FXP here".into());
+        assert_eq!(deciding(&policy, &asked), ("rest".into(), refused));
+        asked.client = [10, 9, 0, 1].into();
+        assert_eq!(deciding(&policy, &asked).0, "no-eprt");
+    }
+
+    #[test]
+    fn p26_no_rule_for_a_foreign_address_is_a_deny() {
+        let policy = policy(
+            "rules:\n  - { id: other, allow: true, fxp: 192.0.2.0/24, client: 10.0.0.2 }\n  - { id: all, allow: true }\n",
+        );
+        let mut asked = request(&Verb::Port, None);
+        asked.foreign = Some([192, 0, 2, 9].into());
+        assert_eq!(deciding(&policy, &asked).0, "default");
+        asked.client = [10, 0, 0, 2].into();
+        assert_eq!(deciding(&policy, &asked).0, "other");
+        asked.foreign = None;
+        assert_eq!(deciding(&policy, &asked).0, "all");
+    }
+
+    #[test]
+    fn windows_come_sorted_and_each_once() {
+        let policy = policy(
+            "rules:\n  - { id: a, allow: true, server: 192.0.2.1, tls: { window: { ports: 50000-50100 } } }\n  - { id: b, allow: true, server: 192.0.2.2, tls: { window: { ports: 2000, at-most: 9 } } }\n  - { id: c, allow: true, tls: { window: { ports: 50000-50100, at-most: 4 } } }\n",
+        );
+        let shown = policy.windows();
+        let shown: Vec<_> = shown.iter().map(|w| (w.ports(), w.at_most)).collect();
+        assert_eq!(shown, [(2000..=2000, 9), (50000..=50100, 4)]);
+        assert!(policy.asks_for_kernel());
+        assert!(!Policy::allow_all().asks_for_kernel());
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::yaml::{Node, Report};
+use crate::yaml::{Map, Node, Report};
+
+use super::text::reply_text;
 
 /// What happens to something the protocol does not allow but programs send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,7 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
     }
     for (name, place, range) in [
         ("max-line", &mut protocol.max_line, 512..=4096),
+        ("max-path", &mut protocol.max_path, 1..=4096),
         ("max-unanswered", &mut protocol.max_unanswered, 1..=1000),
     ] {
         let read = map.optional(name);
@@ -140,6 +143,32 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
         let read = read.and_then(|number| usize::try_from(number).ok());
         *place = read.unwrap_or(*place);
     }
+    if let Some(node) = map.optional("strict") {
+        protocol.strict = report.boolean(node, "`strict`").unwrap_or_default();
+    }
+    if let Some(node) = map.optional("long-addresses") {
+        let words = [("accept", Reaction::Accept), ("refuse", Reaction::Refuse)];
+        let read = report.choice(node, "`long-addresses`", &words);
+        protocol.long_addresses = read.unwrap_or(protocol.long_addresses);
+    }
+    read_login(&mut map, report, &mut protocol);
     map.finish(report);
     protocol
+}
+
+/// Reads what is about the greeting and about passwords.
+fn read_login(map: &mut Map<'_>, report: &mut Report, protocol: &mut Protocol) {
+    if let Some(node) = map.optional("max-bad-passwords") {
+        let read = report.integer(node, "`max-bad-passwords`", 0..=1000);
+        let read = read.and_then(|number| u32::try_from(number).ok());
+        protocol.max_bad_passwords = read.unwrap_or(protocol.max_bad_passwords);
+    }
+    if let Some(node) = map.optional("bad-password-delay") {
+        let range = Duration::ZERO..=Duration::from_secs(60);
+        let read = report.duration(node, "`bad-password-delay`", range);
+        protocol.bad_password_delay = read.unwrap_or_default();
+    }
+    if let Some(node) = map.optional("banner") {
+        protocol.banner = reply_text(node, "`banner`", report).map(Arc::from);
+    }
 }

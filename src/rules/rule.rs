@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::ftp::Verb;
+
 use super::commands::Commands;
 use super::glob::Glob;
 use super::networks::Networks;
@@ -18,6 +20,8 @@ pub(super) struct Rule {
     pub(super) users: Option<Vec<Glob>>,
     pub(super) commands: Option<Commands>,
     pub(super) paths: Option<Vec<Glob>>,
+    /// Foreign addresses that PORT and EPRT may announce; only such commands match then.
+    pub(super) fxp: Option<Networks>,
     pub(super) grants: Grants,
 }
 
@@ -32,7 +36,8 @@ pub(super) enum RuleAction {
 impl Rule {
     /// Whether every condition holds.
     pub(super) fn matches(&self, request: &Request<'_>, class: Class) -> bool {
-        self.matches_command(request, class)
+        self.matches_foreign(request)
+            && self.matches_command(request, class)
             && holds(&self.listeners, |listeners| {
                 listeners.iter().any(|name| name == request.listener)
             })
@@ -50,7 +55,17 @@ impl Rule {
             })
     }
 
-    /// Whether nothing is asked, so that no later rule is ever reached.
+    /// Whether some command with this verb can match, whoever sends it.
+    pub(super) fn can_match(&self, verb: &Verb) -> bool {
+        let has_path = verb.takes_path() || matches!(verb, Verb::Cdup | Verb::Xcup);
+        let class = Class::of(verb, has_path);
+        holds(&self.commands, |commands| {
+            commands.contains(verb, class, None)
+        }) && (has_path || self.paths.is_none())
+            && (announces_address(verb) || self.fxp.is_none())
+    }
+
+    /// Whether nothing is asked; a deny is then the end, an allow leaves foreign addresses (FXP).
     pub(super) fn is_catch_all(&self) -> bool {
         self.commands.is_none() && self.asks_no_more_than_command()
     }
@@ -62,10 +77,21 @@ impl Rule {
             && self.listeners.is_none()
             && self.users.is_none()
             && self.paths.is_none()
+            && self.fxp.is_none()
     }
 
     pub(super) fn allows(&self) -> bool {
         self.action == RuleAction::Allow
+    }
+
+    /// A foreign address is allowed by rules that name it and by no others; any rule may deny it.
+    fn matches_foreign(&self, request: &Request<'_>) -> bool {
+        match (&self.fxp, request.foreign) {
+            (None, None) => true,
+            (None, Some(_)) => !self.allows(),
+            (Some(_), None) => false,
+            (Some(nets), Some(address)) => nets.contains(address),
+        }
     }
 
     fn matches_command(&self, request: &Request<'_>, class: Class) -> bool {
@@ -81,6 +107,11 @@ impl Rule {
         }
         glob.matches_path(path)
     }
+}
+
+/// Whether the verb's argument is an address, so that it can be a foreign one.
+fn announces_address(verb: &Verb) -> bool {
+    matches!(verb, Verb::Port | Verb::Eprt | Verb::Lprt)
 }
 
 fn holds<T>(condition: &Option<T>, test: impl FnOnce(&T) -> bool) -> bool {

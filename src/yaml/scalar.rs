@@ -8,6 +8,18 @@ use super::{Node, Report, Value, nearest, quoted};
 /// Seconds in the units that durations are written in.
 const UNITS: [(&str, u64); 4] = [("s", 1), ("min", 60), ("h", 3600), ("d", 86_400)];
 
+/// Bytes in the units that sizes are written in.
+const SIZES: [(&str, u64); 8] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
 impl Report {
     /// Reads text, quoted or not; an empty one is noted.
     pub fn text<'a>(&mut self, node: &'a Node, what: &str) -> Option<&'a str> {
@@ -88,6 +100,25 @@ impl Report {
                 None
             }
         }
+    }
+
+    /// Reads a size with its unit (`100MB`, `4GiB`), in bytes; none and more than 64 bits are noted.
+    pub fn size(&mut self, node: &Node, what: &str) -> Option<u64> {
+        let text = self.text(node, what)?;
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = text.strip_prefix(digits).unwrap_or_default();
+        let bytes = SIZES.iter().find(|(name, _)| *name == unit);
+        let fault = match number_decimal(digits).zip(bytes) {
+            None => "not a size",
+            Some((count, (_, bytes))) => match count.checked_mul(*bytes) {
+                Some(size) if size > 0 => return Some(size),
+                Some(_) | None => "which is out of range",
+            },
+        };
+        let message = format!("{what} is {}, {fault}", quoted(text));
+        let help = "write a number from 1 and B, kB, MB, GB, KiB, MiB or GiB, such as 100MB";
+        self.error(node.span.clone(), message, help);
+        None
     }
 
     /// Reads one of some fixed words.
@@ -176,6 +207,9 @@ fn is_plain(node: &Node) -> bool {
 /// Writes a duration in the largest unit that leaves no rest.
 fn shown(duration: Duration) -> String {
     let seconds = duration.as_secs();
+    if seconds == 0 {
+        return "0s".to_owned();
+    }
     UNITS
         .iter()
         .rev()
@@ -246,6 +280,31 @@ mod tests {
             "ü",
         ] {
             assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn takes_sizes_with_a_unit() {
+        let size = |text| read(text, |report, node| report.size(node, "x"));
+        assert_eq!(size("1B"), Some(1));
+        assert_eq!(size("7kB"), size("7KB"));
+        assert_eq!(size("100MB"), Some(100_000_000));
+        assert_eq!(size("2GB"), Some(2_000_000_000));
+        assert_eq!(size("3KiB"), Some(3072));
+        assert_eq!(size("4GiB"), Some(4 << 30));
+        for text in [
+            "100",
+            "0MB",
+            "1.5GB",
+            "100 mb",
+            "100Mb",
+            "-1B",
+            "010B",
+            "GB",
+            "99999999999GB",
+            "1ü",
+        ] {
+            assert_eq!(size(text), None, "{text}");
         }
     }
 

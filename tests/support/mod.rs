@@ -26,3 +26,16 @@ pub(crate) fn expect_report(file: &str, problems: &Problems) {
     let expected = fs::read_to_string(&twin).unwrap_or_default();
     assert_eq!(report, expected, "{}", twin.display());
 }
+
+/// Takes `# ` out of a line that holds a key behind it.
+pub(crate) fn uncommented(line: &str) -> String {
+    let bare = line.replacen("# ", "", 1);
+    let key = bare.trim_start().trim_start_matches("- ");
+    let end = key.find(|c: char| !c.is_ascii_lowercase() && c != '-' && c != '.');
+    let is_key = end.is_some_and(|end| end > 0 && key.get(end..).unwrap().starts_with(':'));
+    if line.trim_start().starts_with("# ") && is_key {
+        bare
+    } else {
+        line.to_owned()
+    }
+}
