@@ -43,12 +43,20 @@ impl Dialogue {
     }
 
     pub(crate) fn with_policy(addresses: [&str; 4], policy: &str) -> Self {
+        Self::with_hosts(addresses, policy, &[])
+    }
+
+    pub(crate) fn with_hosts(addresses: [&str; 4], policy: &str, hosts: &[(&str, &str)]) -> Self {
         let [client, dialled, server, seen] =
             addresses.map(|address| address.parse().expect("an address"));
-        let policy = match Policy::parse("test.yaml", policy) {
-            Ok(policy) => policy,
+        let read = |policy: &str| match Policy::parse("test.yaml", policy) {
+            Ok(policy) => Arc::new(policy),
             Err(problems) => panic!("{problems}"),
         };
+        let hosts: BTreeMap<_, _> = hosts
+            .iter()
+            .map(|(name, policy)| ((*name).to_owned(), read(policy)))
+            .collect();
         let settings = Settings {
             listener: Arc::from("lan"),
             legs: Legs {
@@ -57,11 +65,11 @@ impl Dialogue {
                 server,
                 seen,
             },
-            policy: Arc::new(policy),
+            policy: read(policy),
             pinhole_lifetime: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(900),
             client_is_edge: false,
-            hosts: Arc::new(BTreeMap::new()),
+            hosts: Arc::new(hosts),
             data: DataPath::Kernel,
             convert: true,
         };

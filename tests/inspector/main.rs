@@ -7,12 +7,15 @@
 )]
 
 mod announcements;
+mod conversion;
 mod dialogue;
 mod framing;
 mod pinholes;
 mod properties;
 mod replies;
+mod security;
 mod sessions;
+mod telnet;
 
 use dialogue::{BEHIND_NAT, Dialogue};
 

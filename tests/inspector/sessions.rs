@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::dialogue::{BEHIND_NAT, Dialogue};
 use crate::{PORT, behind_nat, open_passive};
-use portcullis::inspect::{PinholeNews, Side};
+use portcullis::inspect::{Event, PinholeNews, Side};
 
 #[test]
 fn p60_secrets_never_appear() {
@@ -133,4 +133,237 @@ fn rules_about_paths_learn_the_directory_from_the_server() {
     dialogue.client("RETR private/a").expect(&[]);
     dialogue.server("257 \"/home/ann\" is the directory");
     dialogue.expect(&["deny RETR by private", "C< 550 Permission denied by policy"]);
+}
+
+/// Two hosts with rules of their own beside the listener's.
+fn with_hosts() -> Dialogue {
+    Dialogue::with_hosts(
+        BEHIND_NAT,
+        "rules: [{id: listener, allow: true}]",
+        &[
+            ("a.example", "rules: [{id: of-a, allow: true}]"),
+            ("192.0.2.1", "rules: [{id: of-b, allow: true}]"),
+        ],
+    )
+}
+
+fn last_rule(dialogue: &Dialogue) -> String {
+    let rule = dialogue.records.iter().rev().find_map(|event| {
+        if let Event::Decided { verdict, .. } = event {
+            Some(verdict.rule.id.clone())
+        } else {
+            None
+        }
+    });
+    rule.expect("a decision")
+}
+
+#[test]
+fn p56_host_selects_the_rules_before_user_and_names_no_port() {
+    let mut dialogue = with_hosts();
+    dialogue.server("220 ready").forget();
+    dialogue.client("HOST a.example:21").expect(&[
+        "! client sent HOST with a port, or without a name",
+        "C< 501 HOST takes a name or an address, without a port.",
+    ]);
+    dialogue
+        .client("HOST other.example")
+        .expect(&["C< 504 No such host here."]);
+    dialogue
+        .client("HOST A.Example")
+        .server("220 ok")
+        .expect(&["S< HOST A.Example", "C< 220 ok"]);
+    dialogue.client("USER ann").server("230 in");
+    assert_eq!(last_rule(&dialogue), "of-a");
+    dialogue.forget().client("HOST 192.0.2.1").expect(&[
+        "! client sent HOST after USER",
+        "C< 503 HOST comes before USER.",
+    ]);
+    dialogue
+        .client("REIN")
+        .server("220 ready")
+        .client("USER ann");
+    assert_eq!(last_rule(&dialogue), "listener");
+}
+
+#[test]
+fn p56_a_server_without_host_does_not_keep_the_rules_from_being_chosen() {
+    let mut dialogue = with_hosts();
+    dialogue
+        .server("220 ready")
+        .client("HOST a.example")
+        .forget();
+    dialogue
+        .server("500 what")
+        .expect(&["C< 220 Host accepted."]);
+    dialogue.client("USER ann");
+    assert_eq!(last_rule(&dialogue), "of-a");
+}
+
+#[test]
+fn p57_the_last_host_counts() {
+    let mut dialogue = with_hosts();
+    dialogue
+        .server("220 ready")
+        .client("HOST a.example")
+        .server("220 ok");
+    dialogue
+        .client("HOST 192.0.2.1")
+        .server("220 ok")
+        .client("USER ann");
+    assert_eq!(last_rule(&dialogue), "of-b");
+}
+
+#[test]
+fn p58_a_hidden_feature_is_neither_listed_nor_served() {
+    let policy = "rules: [{id: all, allow: true, hide-features: [MLST, SIZE]}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    dialogue.client("FEAT").forget();
+    dialogue.server_bytes(
+        b"211-Features:\r\n MLST type*;size*;\r\n REST STREAM\r\n SIZE\r\n211 End\r\n",
+    );
+    dialogue.expect(&["C< 211-Features:", "C<  REST STREAM", "C< 211 End"]);
+    for verb in ["MLST", "MLSD", "SIZE"] {
+        dialogue.client(&format!("{verb} a")).expect(&[
+            &format!("deny {verb} by all"),
+            &format!("C< 502 {verb} is not available."),
+        ]);
+    }
+}
+
+#[test]
+fn p59_too_many_wrong_passwords_close_the_session() {
+    let policy = "protocol: {max-bad-passwords: 2}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue.server("220 ready");
+    for _ in 0..2 {
+        dialogue
+            .client("USER ann")
+            .server("331 password")
+            .client("PASS x")
+            .forget();
+        dialogue.server("530 wrong");
+    }
+    dialogue.expect(&[
+        "C< 530 wrong",
+        "! client gave 2 wrong passwords",
+        "C< 421 Too many wrong passwords, closing.",
+        "close both",
+        "ended: Violation",
+    ]);
+}
+
+#[test]
+fn p59_the_answer_to_a_wrong_password_may_be_held_back() {
+    let policy = "protocol: {bad-password-delay: 3s}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue
+        .server("220 ready")
+        .client("USER ann")
+        .server("331 password")
+        .client("PASS x")
+        .forget();
+    dialogue.server("530 wrong").client("USER bob").expect(&[]);
+    dialogue
+        .after(Duration::from_secs(3))
+        .expect(&["C< 530 wrong", "S< USER bob"]);
+}
+
+#[test]
+fn p63_overlong_pathnames_are_refused_and_recorded() {
+    let policy = "protocol: {max-path: 10}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    dialogue.client("RETR 0123456789a").expect(&[
+        "! client named a path of more than 10 bytes",
+        "C< 501 Pathname of more than 10 bytes.",
+    ]);
+    dialogue
+        .client("RETR 0123456789")
+        .expect(&["S< RETR 0123456789"]);
+}
+
+#[test]
+fn p65_path_rules_work_on_the_resolved_directory() {
+    let policy = "rules:
+  - {id: private, deny: true, path: '/private/**', command: [write, read]}
+  - {id: all, allow: true}";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue
+        .server("220 ready")
+        .client("USER ann")
+        .server("230 in")
+        .server("257 \"/\"")
+        .forget();
+    dialogue
+        .client("CWD private")
+        .server("250 ok")
+        .client("CWD sub")
+        .server("250 ok")
+        .forget();
+    for line in ["RNFR a", "RNTO b", "RETR c", "RETR ../../private/d"] {
+        dialogue.client(line);
+        let heard = dialogue.take_heard();
+        assert!(heard[0].ends_with("by private"), "{line}: {heard:?}");
+    }
+    dialogue
+        .client("CDUP")
+        .server("250 ok")
+        .client("CDUP")
+        .server("250 ok")
+        .forget();
+    dialogue.client("RNFR a").server("350 to").expect(&["S< RNFR a", "C< 350 to"]);
+    dialogue
+        .client("REST 100")
+        .server("350 go")
+        .expect(&["S< REST 100", "C< 350 go"]);
+    dialogue
+        .client("CWD private")
+        .server("550 no")
+        .forget()
+        .client("RETR c");
+    dialogue.expect(&["S< RETR c"]);
+}
+
+#[test]
+fn p67_control_is_not_timed_out_while_data_moves() {
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue
+        .client("RETR a")
+        .server("150 go")
+        .news(PinholeNews::Used)
+        .forget();
+    dialogue.after(Duration::from_secs(86_400)).expect(&[]);
+    dialogue.server("226 done").forget();
+    dialogue
+        .news(PinholeNews::Closed {
+            counters: None,
+            duration: None,
+        })
+        .forget();
+    dialogue.after(Duration::from_secs(899)).expect(&[]);
+    dialogue.after(Duration::from_secs(2));
+    assert!(dialogue.take_heard().contains(&"close both".to_owned()));
+}
+
+#[test]
+fn p68_masks_change_text_and_never_the_code() {
+    let policy = "protocol: {banner: FTP here}
+rules:
+  - {id: syst, allow: true, command: SYST, mask-text: 'UNIX Type: L8'}
+  - {id: all, allow: true}";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue.server_bytes(b"220-ProFTPD 1.3.8\r\n on host x\r\n220 ready\r\n");
+    dialogue.expect(&["C< 220 FTP here"]);
+    dialogue.client("USER ann").server("230 in").forget();
+    dialogue
+        .client("SYST")
+        .server("215 Windows_NT")
+        .expect(&["S< SYST", "C< 215 UNIX Type: L8"]);
+    dialogue.client("SYST").server("502 no such thing");
+    dialogue.expect(&["S< SYST", "C< 502 no such thing"]);
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue
+        .server("530 too many users")
+        .expect(&["C< 530 too many users"]);
 }

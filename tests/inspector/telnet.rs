@@ -1,0 +1,90 @@
+//! The Telnet layer, and replies out of order while a transfer runs: protocol rules 8 and 9.
+
+use crate::dialogue::Dialogue;
+use crate::{behind_nat, open_passive};
+use portcullis::inspect::PinholeNews;
+
+const IAC: u8 = 255;
+
+fn transferring() -> Dialogue {
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue
+        .client("RETR a")
+        .server("150 go")
+        .news(PinholeNews::Used)
+        .forget();
+    dialogue
+}
+
+#[test]
+fn p08_telnet_commands_are_removed_and_options_refused() {
+    let mut dialogue = behind_nat();
+    dialogue.client_bytes(
+        &[
+            &[IAC, 251, 24, IAC, 253, 6],
+            b"NO".as_slice(),
+            &[IAC, 241],
+            b"OP\r\n",
+        ]
+        .concat(),
+    );
+    let heard = dialogue.take_heard();
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(
+        heard[0].contains("255, 254, 24, 255, 252, 6"),
+        "DONT and WONT go back: {heard:?}"
+    );
+    assert_eq!(heard[1], "S< NOOP");
+}
+
+#[test]
+fn p08_a_doubled_255_is_one_byte_for_rules_and_two_on_the_wire() {
+    let mut dialogue = behind_nat();
+    dialogue.client_bytes(b"DELE a\xff\xffb\r\n");
+    let path = dialogue.records.iter().rev().find_map(|event| {
+        if let portcullis::inspect::Event::Decided { command, .. } = event {
+            command.path.clone()
+        } else {
+            None
+        }
+    });
+    assert_eq!(
+        path.as_deref(),
+        Some("a\u{fffd}b"),
+        "one byte outside of UTF-8"
+    );
+    dialogue.expect(&["S< DELE a\u{fffd}\u{fffd}b"]);
+}
+
+#[test]
+fn p09_abor_during_a_transfer_goes_on_with_its_synch() {
+    let mut dialogue = transferring();
+    dialogue
+        .client_bytes(&[IAC, 244, IAC])
+        .client_bytes(&[242])
+        .client_bytes(b"ABOR\r\n");
+    dialogue.expect(&["S< (synch)", "S< ABOR"]);
+    dialogue.server("426 aborted").server("226 done");
+    dialogue.expect(&["close 1", "C< 426 aborted", "C< 226 done"]);
+    dialogue.client("ABOR").expect(&["S< ABOR"]);
+}
+
+#[test]
+fn p09_a_synch_of_the_server_goes_on_to_the_client() {
+    let mut dialogue = transferring();
+    dialogue
+        .server_bytes(&[IAC, 244, IAC, 242])
+        .expect(&["C< (synch)"]);
+}
+
+#[test]
+fn stat_is_answered_while_a_transfer_runs() {
+    let mut dialogue = transferring();
+    dialogue.client("STAT").expect(&["S< STAT"]);
+    dialogue.server_bytes(b"213-Status\r\n226 is not here\r\n213 End\r\n");
+    dialogue.expect(&["C< 213-Status", "C< 226 is not here", "C< 213 End"]);
+    dialogue
+        .server("226 done")
+        .expect(&["close 1", "C< 226 done"]);
+}
