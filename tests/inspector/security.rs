@@ -57,7 +57,7 @@ fn p47_behind_234_nothing_is_read_and_nothing_opens() {
     dialogue.expect(&["C< 220 ready", "S< AUTH TLS", "C< 234 go", "secured"]);
     // What looks like a command inside of a record is none.
     let record = [
-        &[23, 3, 3, 0, 26],
+        &[23, 3, 3, 0, 27],
         b"PORT 10,0,0,9,4,1\r\nPASV\r\n\r\n".as_slice(),
     ]
     .concat();

@@ -303,7 +303,10 @@ fn p65_path_rules_work_on_the_resolved_directory() {
     for line in ["RNFR a", "RNTO b", "RETR c", "RETR ../../private/d"] {
         dialogue.client(line);
         let heard = dialogue.take_heard();
-        assert!(heard[0].ends_with("by private"), "{line}: {heard:?}");
+        assert!(
+            heard.iter().any(|text| text.ends_with("by private")),
+            "{line}: {heard:?}"
+        );
     }
     dialogue
         .client("CDUP")
@@ -311,7 +314,10 @@ fn p65_path_rules_work_on_the_resolved_directory() {
         .client("CDUP")
         .server("250 ok")
         .forget();
-    dialogue.client("RNFR a").server("350 to").expect(&["S< RNFR a", "C< 350 to"]);
+    dialogue
+        .client("RNFR a")
+        .server("350 to")
+        .expect(&["S< RNFR a", "C< 350 to"]);
     dialogue
         .client("REST 100")
         .server("350 go")
