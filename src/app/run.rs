@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::audit::Audit;
 use crate::config::{AuditOutput, Config, Kernel, ListenerKind};
 use crate::conntrack::{self, Watcher};
-use crate::firewall::{self, Firewall, Installed, Intercept};
+use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
 use crate::net::Ports;
 use crate::proxy::{Flows, Gate, Parts, Shared};
 
@@ -56,6 +56,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     for note in installed.notes() {
         tracing::info!("{note}");
     }
+    let healer = Healer::new(settings.clone());
     let (firewall, watcher) = match kernel_threads(&settings.kernel, &flows) {
         Ok(threads) => threads,
         Err(error) => {
@@ -65,7 +66,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let shared = Arc::new(Shared::new(Parts {
         limits: config.limits,
-        firewall,
+        firewall: firewall.healed_by(healer.clone()),
         watcher,
         ports: Ports::new(settings.kernel.data_ports.clone()),
         audit: audit.clone(),
@@ -74,6 +75,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         stop: stopping,
     }));
 
+    let healing = tokio::spawn({
+        let healer = healer.clone();
+        async move { healer.watch().await }
+    });
     let mut serving = JoinSet::new();
     for gate in gates {
         serving.spawn(gate.serve(Arc::clone(&shared)));
@@ -85,6 +90,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     while serving.join_next().await.is_some() {}
     drop(shared);
+    // Before the table goes, or it would come back.
+    healing.abort();
+    healer.stop().await;
     take_down(installed);
     audit.finish().await.context("closing the record")?;
     tracing::info!("stopped");
@@ -143,6 +151,7 @@ fn firewall_settings(config: &Config) -> firewall::Settings {
     firewall::Settings {
         kernel: config.kernel.clone(),
         intercepts,
+        windows: Vec::new(),
         capacity: config.limits.pinholes,
     }
 }

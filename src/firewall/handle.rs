@@ -9,7 +9,10 @@ use rustix::io::Errno;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::FirewallError;
+use super::healer::Healer;
 use super::plan::{Change, Element};
+use super::subject::Subject;
+use super::window::WindowSpec;
 use super::wire::{Connection, Removal};
 use super::worker::{OpenRequest, Request, Worker, is};
 use crate::config::Kernel;
@@ -24,6 +27,7 @@ pub const MAX_OPEN_REQUESTS: usize = 1024;
 pub struct Firewall {
     requests: Sender<Request>,
     open_requests: Arc<Semaphore>,
+    healer: Option<Healer>,
 }
 
 impl Firewall {
@@ -51,6 +55,13 @@ impl Firewall {
         Self::spawn(connection, Removal::Delete, kernel)
     }
 
+    /// Lets `healer` put the table back where it is found missing, and tries once more then.
+    #[must_use]
+    pub fn healed_by(mut self, healer: Healer) -> Self {
+        self.healer = Some(healer);
+        self
+    }
+
     fn spawn(
         connection: Connection,
         removal: Removal,
@@ -68,6 +79,7 @@ impl Firewall {
         Ok(Self {
             requests: sender,
             open_requests: Arc::new(Semaphore::new(MAX_OPEN_REQUESTS)),
+            healer: None,
         })
     }
 
@@ -77,18 +89,83 @@ impl Firewall {
     /// # Errors
     /// Any [`FirewallError`]; then the pinhole is not open.
     pub async fn open(&self, pinhole: Pinhole, lifetime: Duration) -> Result<(), FirewallError> {
-        if mixes_families(&pinhole) {
+        self.open_subject(Subject::Pinhole(pinhole), lifetime).await
+    }
+
+    /// Closes a pinhole; done when the kernel has committed it. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`]; then the pinhole closes when its lifetime is over.
+    pub async fn close(&self, pinhole: Pinhole) -> Result<(), FirewallError> {
+        self.close_subject(Subject::Pinhole(pinhole)).await
+    }
+
+    /// Asks for a pinhole to be closed, without waiting. A failure is logged; the pinhole's lifetime ends
+    /// it then.
+    ///
+    /// The queue has no limit of its own: each open pinhole is closed at most once, so that it is bounded
+    /// by the limit on pinholes.
+    pub fn close_later(&self, pinhole: Pinhole) {
+        self.close_subject_later(Subject::Pinhole(pinhole));
+    }
+
+    /// Opens a window for at most `lifetime`; done when the kernel has committed it. Opening it again
+    /// begins a new lifetime, and connections that came through it still count. If the future is dropped,
+    /// the window is closed.
+    ///
+    /// A window is the pair's, not a session's: where several sessions need it, the last of them closes it.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`]; then the window is not open, or not renewed.
+    pub async fn open_window(
+        &self,
+        window: WindowSpec,
+        lifetime: Duration,
+    ) -> Result<(), FirewallError> {
+        self.open_subject(Subject::Window(window), lifetime).await
+    }
+
+    /// Closes a window to new connections; those that came through it go on. One that is closed already is
+    /// no error.
+    ///
+    /// # Errors
+    /// Any [`FirewallError`]; then the window closes when its lifetime is over.
+    pub async fn close_window(&self, window: WindowSpec) -> Result<(), FirewallError> {
+        self.close_subject(Subject::Window(window)).await
+    }
+
+    /// Asks for a window to be closed, without waiting; as [`Firewall::close_later`].
+    pub fn close_window_later(&self, window: WindowSpec) {
+        self.close_subject_later(Subject::Window(window));
+    }
+
+    async fn open_subject(
+        &self,
+        subject: Subject,
+        lifetime: Duration,
+    ) -> Result<(), FirewallError> {
+        if subject.mixes_families() {
             return Err(FirewallError::MixedFamilies {
-                pinhole: Box::new(pinhole),
+                subject: Box::new(subject),
             });
         }
+        match self.try_open(subject, lifetime).await {
+            Err(error @ FirewallError::TableMissing { .. }) => match &self.healer {
+                Some(healer) if healer.heal_table().await => self.try_open(subject, lifetime).await,
+                _ => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+
+    async fn try_open(&self, subject: Subject, lifetime: Duration) -> Result<(), FirewallError> {
         let permit = Arc::clone(&self.open_requests)
             .acquire_owned()
             .await
             .map_err(|_| FirewallError::Stopped)?;
         let (reply, answer) = oneshot::channel();
         let request = Request::Open(OpenRequest {
-            pinhole,
+            subject,
             lifetime,
             reply,
             refused_at: None,
@@ -99,7 +176,7 @@ impl Firewall {
             .map_err(|_| FirewallError::Stopped)?;
         let mut opening = Opening {
             firewall: self,
-            pinhole,
+            subject,
             answer,
             answered: false,
         };
@@ -108,33 +185,24 @@ impl Firewall {
         answer.map_err(|_| FirewallError::Stopped)?
     }
 
-    /// Closes a pinhole; done when the kernel has committed it. One that is gone already is no error.
-    ///
-    /// # Errors
-    /// Any [`FirewallError`]; then the pinhole closes when its lifetime is over.
-    pub async fn close(&self, pinhole: Pinhole) -> Result<(), FirewallError> {
+    async fn close_subject(&self, subject: Subject) -> Result<(), FirewallError> {
         let (reply, answer) = oneshot::channel();
         self.requests
             .send(Request::Close {
-                pinhole,
+                subject,
                 reply: Some(reply),
             })
             .map_err(|_| FirewallError::Stopped)?;
         answer.await.map_err(|_| FirewallError::Stopped)?
     }
 
-    /// Asks for a pinhole to be closed, without waiting. A failure is logged; the pinhole's lifetime ends
-    /// it then.
-    ///
-    /// The queue has no limit of its own: each open pinhole is closed at most once, so that it is bounded
-    /// by the limit on pinholes.
-    pub fn close_later(&self, pinhole: Pinhole) {
+    fn close_subject_later(&self, subject: Subject) {
         let request = Request::Close {
-            pinhole,
+            subject,
             reply: None,
         };
         if self.requests.send(request).is_err() {
-            tracing::warn!(%pinhole, "The netlink thread has ended; the pinhole closes by its lifetime");
+            tracing::warn!(%subject, "The netlink thread has ended; what is open closes by its lifetime");
         }
     }
 }
@@ -142,7 +210,7 @@ impl Firewall {
 /// A request to open whose answer did not come yet.
 struct Opening<'a> {
     firewall: &'a Firewall,
-    pinhole: Pinhole,
+    subject: Subject,
     answer: oneshot::Receiver<Result<(), FirewallError>>,
     answered: bool,
 }
@@ -155,26 +223,15 @@ impl Drop for Opening<'_> {
         // In this order: a request that waits for room is not in turn with others, and would be carried
         // out after its close if it could not see that nobody awaits it.
         self.answer.close();
-        self.firewall.close_later(self.pinhole);
+        self.firewall.close_subject_later(self.subject);
     }
-}
-
-fn mixes_families(pinhole: &Pinhole) -> bool {
-    let v4 = pinhole.initiator.is_ipv4();
-    [
-        pinhole.announced.is_ipv4(),
-        pinhole.target.is_ipv4(),
-        pinhole.source.is_ipv4(),
-    ]
-    .iter()
-    .any(|&other| other != v4)
 }
 
 /// Asks whether the kernel knows DESTROYSETELEM, by destroying an element that nobody adds: 0.0.0.0 port 0.
 fn probe(connection: &mut Connection) -> Result<Removal, FirewallError> {
     let absent = Change::Remove {
         element: Element {
-            set: "leased4",
+            set: "leased4".into(),
             key: vec![0; 8],
             data: None,
         },

@@ -207,6 +207,7 @@ mod tests {
                 ports: vec![21],
                 bind_port: 2121,
             }],
+            windows: Vec::new(),
             capacity: 10,
         }
     }

@@ -5,11 +5,14 @@
 //! that knows nftables. Decides nothing: whoever calls it has decided.
 
 mod handle;
+mod healer;
 mod install;
 mod plan;
 mod privilege;
 mod routing;
 mod ruleset;
+mod subject;
+mod window;
 mod wire;
 mod worker;
 
@@ -18,13 +21,16 @@ use std::io;
 use thiserror::Error;
 
 use crate::config::Kernel;
-use crate::pinhole::Pinhole;
+use crate::rules::Window;
 
 pub use handle::{Firewall, MAX_OPEN_REQUESTS};
+pub use healer::{CHECK_INTERVAL, HEAL_PAUSE, Healer};
 pub use install::{Installed, install};
 pub use plan::{Change, Element, TRANSLATION_GRACE, plan_close, plan_open};
 pub use privilege::{missing_nft, missing_privilege};
 pub use ruleset::{MAX_SET_SIZE, MIN_SET_SIZE, SET_HEADROOM, ruleset, set_size};
+pub use subject::Subject;
+pub use window::WindowSpec;
 pub use wire::encode;
 pub use worker::{FULL_PAUSE, MAX_BATCH};
 
@@ -35,7 +41,9 @@ pub struct Settings {
     pub kernel: Kernel,
     /// The transparent listeners; empty where there is none.
     pub intercepts: Vec<Intercept>,
-    /// Pinholes open at one time ([`crate::config::Limits::pinholes`]).
+    /// The windows of all policies, each once; [`WindowSpec::window`] counts them from 0.
+    pub windows: Vec<Window>,
+    /// Pinholes open at one time, and windows as well ([`crate::config::Limits::pinholes`]).
     pub capacity: usize,
 }
 
@@ -100,20 +108,20 @@ pub enum FirewallError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// The addresses of a pinhole are of two families.
-    #[error("pinhole {pinhole} mixes IPv4 and IPv6; all its addresses must be of one family")]
+    /// The addresses of a pinhole or window are of two families.
+    #[error("{subject} mixes IPv4 and IPv6; all its addresses must be of one family")]
     MixedFamilies {
-        /// The pinhole.
-        pinhole: Box<Pinhole>,
+        /// What was to be opened or closed.
+        subject: Box<Subject>,
     },
     /// The sets had no room for as long as a client can wait.
     #[error(
-        "the sets of the nftables table had no room for pinhole {pinhole} for {waited_ms} ms; \
+        "the sets of the nftables table had no room for {subject} for {waited_ms} ms; \
          raise the limit on pinholes, or see what fills them with `nft list table inet {table}`"
     )]
     Full {
-        /// The pinhole.
-        pinhole: Box<Pinhole>,
+        /// What was to be opened or closed.
+        subject: Box<Subject>,
         /// How long it was tried, milliseconds.
         waited_ms: u128,
         /// The table's name.
@@ -121,22 +129,22 @@ pub enum FirewallError {
     },
     /// Somebody deleted the table.
     #[error(
-        "the table inet {table} is gone or changed, so pinhole {pinhole} could not be opened; another \
-         program flushed the ruleset: restart portcullis, and keep that program from `flush ruleset`"
+        "the table inet {table} is gone or changed, so {subject} could not be opened; another \
+         program flushed the ruleset: keep it from `flush ruleset`"
     )]
     TableMissing {
-        /// The pinhole.
-        pinhole: Box<Pinhole>,
+        /// What was to be opened or closed.
+        subject: Box<Subject>,
         /// The table's name.
         table: String,
     },
     /// The kernel refused a change.
-    #[error("the kernel refused to {doing} pinhole {pinhole}: {source}")]
+    #[error("the kernel refused to {doing} {subject}: {source}")]
     Refused {
         /// `open` or `close`.
         doing: &'static str,
-        /// The pinhole.
-        pinhole: Box<Pinhole>,
+        /// What was to be opened or closed.
+        subject: Box<Subject>,
         /// The kernel's answer.
         source: io::Error,
     },

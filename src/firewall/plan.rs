@@ -2,6 +2,7 @@
 //!
 //! Pure. Each element is given with the nft text it equals.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub const TRANSLATION_GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
     /// The set's name.
-    pub set: &'static str,
+    pub set: Cow<'static, str>,
     /// The key: fields in network order, each padded to 4 bytes.
     pub key: Vec<u8>,
     /// What a map gives for the key, laid out in the same way.
@@ -72,7 +73,7 @@ fn admission(pinhole: &Pinhole) -> Element {
         (IpAddr::V6(_), true) => "admit6_from20",
     };
     Element {
-        set,
+        set: Cow::Borrowed(set),
         key: tuple(pinhole.initiator, pinhole.announced),
         data: None,
     }
@@ -119,10 +120,10 @@ fn source(pinhole: &Pinhole) -> Element {
     }
 }
 
-fn by_family(pinhole: &Pinhole, v4: &'static str, v6: &'static str) -> &'static str {
+fn by_family(pinhole: &Pinhole, v4: &'static str, v6: &'static str) -> Cow<'static, str> {
     match pinhole.initiator {
-        IpAddr::V4(_) => v4,
-        IpAddr::V6(_) => v6,
+        IpAddr::V4(_) => Cow::Borrowed(v4),
+        IpAddr::V6(_) => Cow::Borrowed(v6),
     }
 }
 
@@ -137,7 +138,7 @@ fn endpoint(endpoint: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-fn address(ip: IpAddr) -> Vec<u8> {
+pub(super) fn address(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
@@ -160,11 +161,11 @@ mod tests {
         }
     }
 
-    fn sets(changes: &[Change]) -> Vec<&'static str> {
+    fn sets(changes: &[Change]) -> Vec<&str> {
         changes
             .iter()
             .map(|change| match change {
-                Change::Add { element, .. } | Change::Remove { element } => element.set,
+                Change::Add { element, .. } | Change::Remove { element } => &*element.set,
             })
             .collect()
     }
@@ -200,7 +201,7 @@ mod tests {
             changes[2],
             Change::Add {
                 element: Element {
-                    set: "source4",
+                    set: "source4".into(),
                     key: vec![10, 0, 0, 2, 10, 9, 0, 3, 0x17, 0x70, 0, 0],
                     data: Some(vec![10, 9, 0, 1]),
                 },

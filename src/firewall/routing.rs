@@ -11,10 +11,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 
 use super::FirewallError;
 use crate::config::Kernel;
-use crate::net::netlink::{ACK, Builder, CREATE, EXCLUSIVE, Family, REQUEST, Socket};
+use crate::net::netlink::{ACK, Builder, CREATE, EXCLUSIVE, Family, REQUEST, Socket, messages};
 
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
+const GET_ROUTE: u16 = 26;
 const NEW_RULE: u16 = 32;
 const DELETE_RULE: u16 = 33;
 
@@ -23,8 +24,8 @@ const MAX_STALE_RULES: usize = 64;
 /// How long the kernel may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-const INET: u8 = 2;
-const INET6: u8 = 10;
+pub(super) const INET: u8 = 2;
+pub(super) const INET6: u8 = 10;
 
 /// Adds rule and route for both families; those of an earlier run are replaced. A machine without IPv6
 /// gets a note instead of an error.
@@ -63,6 +64,30 @@ pub(super) fn remove(kernel: &Kernel) -> io::Result<()> {
     // A machine without IPv6 has nothing to remove and says so in many ways.
     let _ = remove_family(&mut socket, kernel, INET6, loopback);
     v4
+}
+
+/// Whether packets with our mark are delivered here: what `ip route get 192.0.2.1 mark $mark` says of an
+/// address that is nobody's (RFC 5737, RFC 3849).
+pub(super) fn delivers(kernel: &Kernel, family: u8) -> io::Result<bool> {
+    // RTN_LOCAL, in rtm_type, which is the eighth byte.
+    const LOCAL: u8 = 2;
+    let mut socket = open()?;
+    let sequence = socket.reserve(1);
+    let mut builder = Builder::default();
+    let nobody: &[u8] = match family {
+        INET => &[192, 0, 2, 1],
+        _ => &[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    };
+    let bits = if family == INET { 32 } else { 128 };
+    let header = [family, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    builder.message(GET_ROUTE, REQUEST, sequence, &header, |builder| {
+        builder.attribute(1, nobody);
+        builder.attribute(16, &kernel.packet_mark.value.to_ne_bytes());
+    });
+    socket.send(builder.bytes())?;
+    let answer = messages(socket.receive()?).find(|message| message.sequence == sequence);
+    // An error says that there is no route at all.
+    Ok(answer.is_some_and(|answer| answer.errno().is_none() && answer.body.get(7) == Some(&LOCAL)))
 }
 
 fn open() -> io::Result<Socket> {

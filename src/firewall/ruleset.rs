@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Intercept, Settings};
+use super::{Intercept, Settings, window};
 use crate::config::Mark;
 
 /// Places of a set for each pinhole that may be open. An expired or used element keeps its place until
@@ -33,6 +33,8 @@ pub fn set_size(capacity: usize) -> usize {
 /// - single use is enforced here, before translation, so that a second SYN is not even translated. The
 ///   `delete` frees the place; the element's own `limit` decides between two SYNs handled at once on two
 ///   processors, which a lookup and a delete alone would both admit;
+/// - windows come behind all pinholes, so that a connection which has one of its own takes no place in
+///   a window, and is translated as its pinhole says;
 /// - `socket wildcard 0`: without it the listener on 0.0.0.0 matches as well, and every connection
 ///   through the edge to the bound port of any host would end here.
 pub fn ruleset(settings: &Settings) -> String {
@@ -45,22 +47,24 @@ pub fn ruleset(settings: &Settings) -> String {
     for family in FAMILIES {
         declare_sets(&mut text, family, set_size(settings.capacity));
     }
+    window::declare(&mut text, &settings.windows, set_size(settings.capacity));
     text.push_str("\tcounter strays {\n\t}\n");
     intercept(&mut text, settings);
-    translate(&mut text, settings.kernel.connection_mark);
+    translate(&mut text, settings);
     text.push_str("}\n");
     text
 }
 
+/// One of the two families, as names are made of it.
 #[derive(Clone, Copy)]
-struct Family {
+pub(super) struct Family {
     /// Ends the names of the sets.
-    digit: char,
+    pub(super) digit: char,
     /// The protocol's name in nft.
-    ip: &'static str,
+    pub(super) ip: &'static str,
 }
 
-const FAMILIES: [Family; 2] = [
+pub(super) const FAMILIES: [Family; 2] = [
     Family {
         digit: '4',
         ip: "ip",
@@ -122,6 +126,7 @@ fn intercept(text: &mut String, settings: &Settings) {
             "\t\tct state new meta l4proto tcp {ip} daddr . tcp dport @leased{digit} counter name strays drop"
         );
     }
+    window::admit(text, &settings.windows, syn, &admit);
     let _ = writeln!(
         text,
         "\t\tmeta l4proto tcp socket wildcard 0 socket transparent 1 {deliver} accept"
@@ -153,21 +158,23 @@ fn take_control_connections(text: &mut String, listener: &Intercept, deliver: &s
     }
 }
 
-fn translate(text: &mut String, mark: Mark) {
-    let admitted = matches_mark("ct", mark);
+fn translate(text: &mut String, settings: &Settings) {
+    let admitted = matches_mark("ct", settings.kernel.connection_mark);
     // 5 before the usual places, so that a masquerade rule of the operator's does not win.
-    for (chain, hook, action, map) in [
+    for (chain, hook, action, map, window_map) in [
         (
             "translate_in",
             "prerouting priority dstnat - 5",
             "dnat",
             "redirect",
+            "_to",
         ),
         (
             "translate_out",
             "postrouting priority srcnat - 5",
             "snat",
             "source",
+            "_from",
         ),
     ] {
         let _ = writeln!(
@@ -180,6 +187,7 @@ fn translate(text: &mut String, mark: Mark) {
                 "\t\t{admitted} {action} {ip} to {ip} saddr . {ip} daddr . tcp dport map @{map}{digit}"
             );
         }
+        window::translate(text, &settings.windows, &admitted, action, window_map);
         text.push_str("\t}\n");
     }
     let _ = writeln!(
@@ -206,6 +214,7 @@ fn sets_mark(what: &str, mark: Mark) -> String {
 mod tests {
     use super::*;
     use crate::config::Kernel;
+    use crate::rules::Window;
 
     fn settings() -> Settings {
         Settings {
@@ -214,6 +223,11 @@ mod tests {
                 interfaces: vec!["lan0".into(), "lan1".into()],
                 ports: vec![21, 2121],
                 bind_port: 2121,
+            }],
+            windows: vec![Window {
+                first: 50_000,
+                last: 50_100,
+                at_most: 4,
             }],
             capacity: 10_000,
         }
@@ -247,6 +261,7 @@ mod tests {
             "@admit4 ct mark set",
             "tcp sport 20 ip6 saddr . ip6 daddr . tcp dport @admit6_from20",
             "@leased4 counter name strays drop",
+            "@window0_4 add @window0_live4",
             "socket wildcard 0 socket transparent 1",
             "tproxy ip to :2121",
         ];

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::plan::{Change, Element};
@@ -14,6 +15,7 @@ use crate::net::netlink::{self, ACK, Builder, CREATE, EXCLUSIVE, Family, REQUEST
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NFTABLES: u16 = 10 << 8;
+const GET_TABLE: u16 = NFTABLES | 1;
 const DELETE_TABLE: u16 = NFTABLES | 2;
 const NEW_ELEMENT: u16 = NFTABLES | 12;
 const DELETE_ELEMENT: u16 = NFTABLES | 14;
@@ -71,7 +73,7 @@ fn write_change(
     };
     builder.message(kind, flags, sequence, &INET_HEADER, |builder| {
         builder.text(1, table);
-        builder.text(2, element.set);
+        builder.text(2, &element.set);
         builder.nest(3, |builder| write_element(builder, element, lifetime));
     });
 }
@@ -118,6 +120,21 @@ impl Connection {
                 write_change(builder, sequence, table, change, removal);
             }
         })
+    }
+
+    /// Whether the table is there.
+    pub(super) fn has_table(&mut self) -> io::Result<bool> {
+        let table = &self.table;
+        let asked = self.socket.ask(|builder, sequence| {
+            let flags = REQUEST | ACK;
+            builder.message(GET_TABLE, flags, sequence, &INET_HEADER, |builder| {
+                builder.text(1, table);
+            });
+        });
+        match asked {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
     }
 
     /// Deletes the table. An absent one is answered with ENOENT.

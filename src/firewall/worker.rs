@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::FirewallError;
-use super::plan::{Change, plan_close, plan_open};
+use super::plan::Change;
+use super::subject::Subject;
 use super::wire::{Connection, Removal};
-use crate::pinhole::Pinhole;
 
 /// Requests carried out in one transaction; at most four changes each, whose 256 answers fit the
 /// smallest receive buffer.
@@ -27,14 +27,14 @@ const FULL_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) enum Request {
     Open(OpenRequest),
     Close {
-        pinhole: Pinhole,
+        subject: Subject,
         reply: Option<oneshot::Sender<Result<(), FirewallError>>>,
     },
 }
 
 #[derive(Debug)]
 pub(super) struct OpenRequest {
-    pub(super) pinhole: Pinhole,
+    pub(super) subject: Subject,
     pub(super) lifetime: Duration,
     pub(super) reply: oneshot::Sender<Result<(), FirewallError>>,
     /// When a set was found full first.
@@ -122,11 +122,11 @@ impl Worker {
         for request in batch.drain(..) {
             match request {
                 Request::Open(request) => self.carry_out_open(request),
-                Request::Close { pinhole, reply } => {
+                Request::Close { subject, reply } => {
                     let outcome = self
-                        .close(&pinhole)
-                        .map_err(|source| refusal("close", &self.table, pinhole, source));
-                    answer_close(pinhole, reply, outcome);
+                        .close(&subject)
+                        .map_err(|source| refusal("close", &self.table, subject, source));
+                    answer_close(subject, reply, outcome);
                 }
             }
         }
@@ -141,7 +141,7 @@ impl Worker {
             full.waiting.push(request);
             return;
         }
-        let error = match self.open(&request.pinhole, request.lifetime) {
+        let error = match self.open(&request.subject, request.lifetime) {
             Ok(()) => return answer_open(request, Ok(())),
             Err(error) => error,
         };
@@ -150,9 +150,9 @@ impl Worker {
         }
         if is(&error, Errno::AGAIN) {
             // Nobody knows whether it is open; it must not be.
-            let _ = self.close(&request.pinhole);
+            let _ = self.close(&request.subject);
         }
-        let refused = refusal("open", &self.table, request.pinhole, error);
+        let refused = refusal("open", &self.table, request.subject, error);
         answer_open(request, Err(refused));
     }
 
@@ -163,7 +163,7 @@ impl Worker {
             .elapsed();
         if waited >= FULL_PATIENCE {
             let refused = FirewallError::Full {
-                pinhole: Box::new(request.pinhole),
+                subject: Box::new(request.subject),
                 waited_ms: waited.as_millis(),
                 table: self.table.clone(),
             };
@@ -177,8 +177,8 @@ impl Worker {
         full.waiting.push(request);
     }
 
-    fn open(&mut self, pinhole: &Pinhole, lifetime: Duration) -> io::Result<()> {
-        let additions = plan_open(pinhole, lifetime);
+    fn open(&mut self, subject: &Subject, lifetime: Duration) -> io::Result<()> {
+        let additions = subject.plan_open(lifetime);
         match self.connection.transact(&additions, self.removal) {
             // A leftover with the same key: an update would keep its lifetime on kernels before 6.12.
             Err(error) if is(&error, Errno::EXIST) => {}
@@ -186,19 +186,19 @@ impl Worker {
         }
         match self.removal {
             Removal::Destroy => {
-                let mut changes = plan_close(pinhole);
+                let mut changes = subject.plan_close();
                 changes.extend(additions);
                 self.connection.transact(&changes, self.removal)
             }
             Removal::Delete => {
-                self.close(pinhole)?;
+                self.close(subject)?;
                 self.connection.transact(&additions, self.removal)
             }
         }
     }
 
-    fn close(&mut self, pinhole: &Pinhole) -> io::Result<()> {
-        let removals = plan_close(pinhole);
+    fn close(&mut self, subject: &Subject) -> io::Result<()> {
+        let removals = subject.plan_close();
         let outcome = match self.removal {
             Removal::Destroy => self.connection.transact(&removals, self.removal),
             Removal::Delete => removals.chunks(1).try_for_each(|removal| {
@@ -230,15 +230,15 @@ fn gather(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
 
 fn plan(request: &Request) -> Vec<Change> {
     match request {
-        Request::Open(request) => plan_open(&request.pinhole, request.lifetime),
-        Request::Close { pinhole, .. } => plan_close(pinhole),
+        Request::Open(request) => request.subject.plan_open(request.lifetime),
+        Request::Close { subject, .. } => subject.plan_close(),
     }
 }
 
 fn finish(request: Request) {
     match request {
         Request::Open(request) => answer_open(request, Ok(())),
-        Request::Close { pinhole, reply } => answer_close(pinhole, reply, Ok(())),
+        Request::Close { subject, reply } => answer_close(subject, reply, Ok(())),
     }
 }
 
@@ -249,12 +249,12 @@ fn answer_open(request: OpenRequest, outcome: Result<(), FirewallError>) {
 }
 
 fn answer_close(
-    pinhole: Pinhole,
+    subject: Subject,
     reply: Option<oneshot::Sender<Result<(), FirewallError>>>,
     outcome: Result<(), FirewallError>,
 ) {
     if let (Err(error), None) = (&outcome, &reply) {
-        tracing::warn!(%pinhole, %error, "Could not close a pinhole; its lifetime ends it");
+        tracing::warn!(%subject, %error, "Could not close it; its lifetime ends it");
     }
     if let Some(reply) = reply {
         // Nobody may be waiting any longer, which changes nothing.
@@ -262,7 +262,7 @@ fn answer_close(
     }
 }
 
-fn refusal(doing: &'static str, table: &str, pinhole: Pinhole, source: io::Error) -> FirewallError {
+fn refusal(doing: &'static str, table: &str, subject: Subject, source: io::Error) -> FirewallError {
     if is(&source, Errno::PERM) {
         return FirewallError::Unprivileged {
             doing: "to change nftables",
@@ -270,13 +270,13 @@ fn refusal(doing: &'static str, table: &str, pinhole: Pinhole, source: io::Error
     }
     if is(&source, Errno::NOENT) {
         return FirewallError::TableMissing {
-            pinhole: Box::new(pinhole),
+            subject: Box::new(subject),
             table: table.to_owned(),
         };
     }
     FirewallError::Refused {
         doing,
-        pinhole: Box::new(pinhole),
+        subject: Box::new(subject),
         source,
     }
 }

@@ -8,6 +8,8 @@ use portcullis::firewall::{
     Firewall, FirewallError, Intercept, Settings, install, missing_nft, missing_privilege, ruleset,
 };
 
+use portcullis::rules::Window;
+
 use crate::lab::{Lab, ONE_SYN, at, nft, plain, settings, v4};
 use crate::trial;
 
@@ -63,6 +65,23 @@ fn nft_takes_rulesets() {
                 interfaces: Vec::new(),
                 ports: vec![21],
                 bind_port: 1,
+            },
+        ],
+        windows: vec![
+            Window {
+                first: 50_000,
+                last: 50_100,
+                at_most: 4,
+            },
+            Window {
+                first: 1024,
+                last: 65_535,
+                at_most: 65_535,
+            },
+            Window {
+                first: 2000,
+                last: 2000,
+                at_most: 1,
             },
         ],
         capacity: 1_000_000,

@@ -285,6 +285,7 @@ pub(crate) fn settings(capacity: usize) -> Settings {
             ports: vec![21, 2121],
             bind_port: 2121,
         }],
+        windows: Vec::new(),
         capacity,
     }
 }

@@ -12,10 +12,12 @@
 
 mod control;
 mod following;
+mod healing;
 mod installing;
 mod lab;
 mod opening;
 mod pinholes;
+mod windows;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         installing::trials(),
         following::trials(),
         control::trials(),
+        windows::trials(),
+        healing::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
