@@ -1,78 +1,119 @@
 //! Brings the kernel's news of data connections to the sessions they belong to.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
 use crate::conntrack::{FlowEvent, Key};
-use crate::inspect::PinholeNews;
+use crate::inspect::{PinholeNews, WindowNews};
 use crate::pinhole::PinholeId;
 
-/// News of one session's pinholes.
-pub(super) type News = (PinholeId, PinholeNews);
+/// What a session hears of its data connections.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Of a pinhole.
+    Pinhole(PinholeId, PinholeNews),
+    /// Of the window of a control connection that can't be read.
+    Window(WindowNews),
+}
 
-/// News a session can leave unread; a pinhole has two, and few pinholes are followed at a time.
+/// News a session can leave unread; a pinhole has two, and few are followed at a time.
 pub(super) const MAX_UNREAD_NEWS: usize = 64;
+
+/// Who dials, and which address: what a window is for.
+pub(super) type Pair = (IpAddr, IpAddr);
 
 /// Which session follows which data connection.
 #[derive(Debug, Default)]
 pub struct Flows {
+    followers: Mutex<Followers>,
+}
+
+#[derive(Debug, Default)]
+struct Followers {
     /// Bounded by the limit on pinholes and what each session waits for.
-    followers_by_key: Mutex<HashMap<Key, Follower>>,
+    by_key: HashMap<Key, Follower>,
+    /// Sessions with an open window, first come first; bounded by the limit on sessions.
+    by_pair: HashMap<Pair, Vec<Follower>>,
 }
 
 #[derive(Debug)]
 struct Follower {
     session: u64,
-    id: PinholeId,
+    id: Option<PinholeId>,
     news: mpsc::Sender<News>,
 }
 
 impl Flows {
     /// Takes an event of the kernel; one that nobody follows is of an earlier run or session.
     pub fn handle_event(&self, event: FlowEvent) {
-        let (key, news) = match event {
-            FlowEvent::Opened { key } => (key, PinholeNews::Used),
-            FlowEvent::Closed {
-                key,
-                counters,
-                duration,
-            } => (key, PinholeNews::Closed { counters, duration }),
+        let key = match &event {
+            FlowEvent::Opened { key } | FlowEvent::Closed { key, .. } => *key,
         };
-        let followers = self
-            .followers_by_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(follower) = followers.get(&key)
-            && follower.news.try_send((follower.id, news)).is_err()
-        {
-            tracing::debug!(
-                session = follower.session,
-                "session takes no news of its pinhole"
-            );
+        let followers = self.lock();
+        let pair = (key.initiator, key.announced.ip());
+        // Of several sessions between one pair the kernel's word does not say which; the first hears.
+        let window = || followers.by_pair.get(&pair).and_then(|sessions| sessions.first());
+        let Some(follower) = followers.by_key.get(&key).or_else(window) else { return };
+        let announced = key.announced;
+        let news = match (follower.id, event) {
+            (Some(id), FlowEvent::Opened { .. }) => News::Pinhole(id, PinholeNews::Used),
+            (Some(id), FlowEvent::Closed { counters, duration, .. }) => {
+                News::Pinhole(id, PinholeNews::Closed { counters, duration })
+            }
+            (None, FlowEvent::Opened { .. }) => News::Window(WindowNews::Used { announced }),
+            (None, FlowEvent::Closed { counters, duration, .. }) => {
+                News::Window(WindowNews::Closed { announced, counters, duration })
+            }
+        };
+        if follower.news.try_send(news).is_err() {
+            tracing::debug!(session = follower.session, "session takes no news of its data");
         }
     }
 
     pub(super) fn follow(&self, key: Key, session: u64, id: PinholeId, news: mpsc::Sender<News>) {
-        let mut followers = self
-            .followers_by_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        followers.insert(key, Follower { session, id, news });
+        self.lock().by_key.insert(key, Follower { session, id: Some(id), news });
     }
 
     /// Ends what [`Self::follow`] began, unless another has taken the place.
     pub(super) fn leave(&self, key: Key, session: u64, id: PinholeId) {
-        let mut followers = self
-            .followers_by_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if followers
-            .get(&key)
-            .is_some_and(|own| own.session == session && own.id == id)
-        {
-            followers.remove(&key);
+        let mut followers = self.lock();
+        let own = followers.by_key.get(&key);
+        if own.is_some_and(|own| own.session == session && own.id == Some(id)) {
+            followers.by_key.remove(&key);
         }
+    }
+
+    /// Follows a window; how many sessions follow it from here on.
+    pub(super) fn follow_window(
+        &self,
+        pair: Pair,
+        session: u64,
+        news: mpsc::Sender<News>,
+    ) -> usize {
+        let mut followers = self.lock();
+        let sessions = followers.by_pair.entry(pair).or_default();
+        if !sessions.iter().any(|own| own.session == session) {
+            sessions.push(Follower { session, id: None, news });
+        }
+        sessions.len()
+    }
+
+    /// Ends that; how many sessions still follow it.
+    pub(super) fn leave_window(&self, pair: Pair, session: u64) -> usize {
+        let mut followers = self.lock();
+        let Some(sessions) = followers.by_pair.get_mut(&pair) else { return 0 };
+        sessions.retain(|own| own.session != session);
+        let left = sessions.len();
+        if left == 0 {
+            followers.by_pair.remove(&pair);
+        }
+        left
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Followers> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

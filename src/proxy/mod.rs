@@ -4,6 +4,7 @@
 
 mod counts;
 mod flows;
+mod holes;
 mod legs;
 mod listener;
 mod session;
@@ -18,6 +19,7 @@ use crate::config::Limits;
 use crate::conntrack::Watcher;
 use crate::firewall::Firewall;
 use crate::net::Ports;
+use crate::rules::Window;
 
 pub use flows::Flows;
 pub use listener::Gate;
@@ -28,8 +30,8 @@ use counts::Counts;
 #[derive(Debug)]
 pub struct Shared {
     limits: Limits,
-    firewall: Firewall,
-    watcher: Watcher,
+    kernel: Option<KernelSide>,
+    windows: Vec<Window>,
     ports: Ports,
     audit: Audit,
     flows: Arc<Flows>,
@@ -40,15 +42,24 @@ pub struct Shared {
     stop: watch::Receiver<bool>,
 }
 
+/// The ways into the kernel.
+#[derive(Debug)]
+pub struct KernelSide {
+    /// Opens and closes.
+    pub firewall: Firewall,
+    /// Counts.
+    pub watcher: Watcher,
+}
+
 /// What [`Shared::new`] is made of.
 #[derive(Debug)]
 pub struct Parts {
     /// Bounds on everything that grows.
     pub limits: Limits,
-    /// The way into the kernel.
-    pub firewall: Firewall,
-    /// The way to the kernel's counts.
-    pub watcher: Watcher,
+    /// The kernel's data path; `None` where the configuration has no use for it.
+    pub kernel: Option<KernelSide>,
+    /// The windows that the firewall was installed with, in its order.
+    pub windows: Vec<Window>,
     /// Where free ports come from.
     pub ports: Ports,
     /// Where records go.
@@ -64,21 +75,12 @@ pub struct Parts {
 impl Shared {
     /// Puts together what sessions share.
     pub fn new(parts: Parts) -> Self {
-        let Parts {
-            limits,
-            firewall,
-            watcher,
-            ports,
-            audit,
-            flows,
-            run,
-            stop,
-        } = parts;
+        let Parts { limits, kernel, windows, ports, audit, flows, run, stop } = parts;
         let counts = Arc::new(Counts::new(&limits));
         Self {
             limits,
-            firewall,
-            watcher,
+            kernel,
+            windows,
             ports,
             audit,
             flows,

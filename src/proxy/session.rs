@@ -1,7 +1,5 @@
 //! One session: drives an inspector with two sockets, a clock and the kernel's news.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,13 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time;
 
 use crate::audit::{self, Entry};
-use crate::conntrack::Key;
 use crate::inspect::{Action, EndReason, Event, Inspector, PinholeNews, Record, Settings, Side};
-use crate::net::PortLease;
-use crate::pinhole::{Pinhole, PinholeId};
 
 use super::counts::Place;
-use super::flows::{MAX_UNREAD_NEWS, News};
+use super::flows::News;
+use super::holes::Holes;
 use super::legs::{Leg, Taken};
 use super::{Shared, stopped};
 
@@ -28,12 +24,11 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     id: u64,
     about: Arc<audit::Session>,
-    client_address: IpAddr,
     inspector: Inspector,
     client: Leg,
     server: Leg,
-    pinholes: BTreeMap<PinholeId, Held>,
-    news: (mpsc::Sender<News>, mpsc::Receiver<News>),
+    holes: Holes,
+    news: mpsc::Receiver<News>,
     /// The record could not be kept: nothing more is carried out.
     unrecorded: bool,
     /// The client broke the connection, so the server's is broken too, or the other way round.
@@ -41,14 +36,6 @@ pub(super) struct Session {
     closing: bool,
     /// Counts the session as long as it lives.
     _place: Place,
-}
-
-/// What the session holds for a pinhole.
-#[derive(Debug, Default)]
-struct Held {
-    lease: Option<PortLease>,
-    pinhole: Option<Pinhole>,
-    place: Option<Place>,
 }
 
 impl Session {
@@ -59,14 +46,14 @@ impl Session {
         (client, server): (TcpStream, TcpStream),
         place: Place,
     ) -> Self {
+        let (holes, news) = Holes::new(Arc::clone(&shared), about.id, settings.legs);
         Self {
             id: about.id,
-            client_address: about.client.ip(),
             inspector: Inspector::new(settings, Instant::now()),
             client: Leg::new(client),
             server: Leg::new(server),
-            pinholes: BTreeMap::new(),
-            news: mpsc::channel(MAX_UNREAD_NEWS),
+            holes,
+            news,
             unrecorded: false,
             broken: false,
             closing: false,
@@ -95,9 +82,12 @@ impl Session {
                 () = self.client.readable(), if read_client => self.read(Side::Client),
                 () = self.client.writable(), if self.client.has_unsent() => {}
                 () = self.server.writable(), if self.server.has_unsent() => {}
-                Some((id, news)) = self.news.1.recv() => {
-                    self.inspector.handle_pinhole(id, news, Instant::now());
-                }
+                Some(news) = self.news.recv() => match news {
+                    News::Pinhole(id, news) => {
+                        self.inspector.handle_pinhole(id, news, Instant::now());
+                    }
+                    News::Window(news) => self.inspector.handle_window(news, Instant::now()),
+                },
                 () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
                 () = stopped(&mut stop), if !stopping => {
                     // Said once; what is left ends by its deadlines.
@@ -106,9 +96,6 @@ impl Session {
                     stopping = true;
                 }
             }
-        }
-        for (id, held) in std::mem::take(&mut self.pinholes) {
-            self.let_go(id, held);
         }
     }
 
@@ -138,41 +125,33 @@ impl Session {
             match action {
                 Action::Record(record) => self.keep(*record).await,
                 // What is not on the record is not done (design: fail closed).
-                Action::ToServer(_) | Action::OpenPinhole { .. } if self.unrecorded => {}
+                Action::ToServer(_) | Action::OpenPinhole { .. } | Action::OpenWindow { .. }
+                    if self.unrecorded => {}
                 Action::ToClient(bytes) => self.client.push(&bytes),
                 Action::ToServer(bytes) => self.server.push(&bytes),
                 Action::Synch(Side::Client) => self.client.push_synch(),
                 Action::Synch(Side::Server) => self.server.push_synch(),
-                Action::OpenWindow { .. } | Action::CloseWindow { .. } => {}
-                Action::LeasePort { id, address } => self.lease_port(id, address),
-                Action::OpenPinhole {
-                    id,
-                    pinhole,
-                    carriage: _,
-                    lifetime,
-                } => {
-                    let news = match self.open(id, pinhole, lifetime).await {
+                Action::LeasePort { id, address } => {
+                    let port = self.holes.lease_port(id, address);
+                    self.inspector.handle_port(id, port, Instant::now());
+                }
+                Action::OpenPinhole { id, pinhole, carriage, lifetime } => {
+                    let news = match self.holes.open(id, pinhole, carriage, lifetime).await {
                         Ok(()) => PinholeNews::Opened,
                         Err(reason) => PinholeNews::Refused(reason),
                     };
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
-                Action::ClosePinhole { id } => {
-                    if let Some(held) = self.pinholes.get_mut(&id) {
-                        if held.place.take().is_some()
-                            && let Some(pinhole) = held.pinhole
-                        {
-                            self.shared.firewall.close_later(pinhole);
-                        }
-                        held.lease = None;
-                    }
+                Action::ClosePinhole { id } => self.holes.close(id),
+                Action::MeasurePinhole { id } => {
+                    let news = self.holes.measure(id);
+                    self.inspector.handle_pinhole(id, news, Instant::now());
                 }
-                Action::MeasurePinhole { id } => self.measure(id),
-                Action::ForgetPinhole { id } => {
-                    if let Some(held) = self.pinholes.remove(&id) {
-                        self.let_go(id, held);
-                    }
+                Action::ForgetPinhole { id } => self.holes.forget(id),
+                Action::OpenWindow { window, lifetime } => {
+                    self.holes.open_window(&window, lifetime).await;
                 }
+                Action::CloseWindow { .. } => self.holes.close_window(),
                 Action::FinishToServer => self.server.finish(),
                 Action::FinishToClient => self.client.finish(),
                 Action::Close => self.closing = true,
@@ -196,68 +175,6 @@ impl Session {
             let text = "The record cannot be kept, so nothing can be done.";
             self.inspector
                 .handle_stop(EndReason::AuditFailed, text, Instant::now());
-        }
-    }
-
-    fn lease_port(&mut self, id: PinholeId, address: IpAddr) {
-        let lease = self.shared.ports.lease(address);
-        let port = lease.as_ref().map(PortLease::port);
-        self.pinholes.insert(
-            id,
-            Held {
-                lease,
-                ..Held::default()
-            },
-        );
-        self.inspector.handle_port(id, port, Instant::now());
-    }
-
-    async fn open(
-        &mut self,
-        id: PinholeId,
-        pinhole: Pinhole,
-        lifetime: Duration,
-    ) -> Result<(), String> {
-        let place = self.shared.counts.enter_pinhole(self.client_address)?;
-        let held = self.pinholes.entry(id).or_default();
-        held.place = Some(place);
-        held.pinhole = Some(pinhole);
-        // Followed first: the connection may come the moment the kernel lets it.
-        self.shared
-            .flows
-            .follow(key_of(&pinhole), self.id, id, self.news.0.clone());
-        self.shared
-            .firewall
-            .open(pinhole, lifetime)
-            .await
-            .map_err(|error| {
-                tracing::warn!(session = self.id, %pinhole, "pinhole not opened: {error}");
-                "the firewall did not take it".to_owned()
-            })
-    }
-
-    fn measure(&mut self, id: PinholeId) {
-        let key = self
-            .pinholes
-            .get(&id)
-            .and_then(|held| held.pinhole.as_ref())
-            .map(key_of);
-        let measured = key.and_then(|key| self.shared.watcher.measure(&key));
-        let (counters, duration) = match measured {
-            Some((counters, duration)) => (Some(counters), Some(duration)),
-            None => (None, None),
-        };
-        let news = PinholeNews::Closed { counters, duration };
-        self.inspector.handle_pinhole(id, news, Instant::now());
-    }
-
-    /// Leaves nothing of a pinhole behind, in whatever state it is.
-    fn let_go(&self, id: PinholeId, held: Held) {
-        if let Some(pinhole) = held.pinhole {
-            self.shared.flows.leave(key_of(&pinhole), self.id, id);
-            if held.place.is_some() {
-                self.shared.firewall.close_later(pinhole);
-            }
         }
     }
 
@@ -326,13 +243,6 @@ pub(super) async fn record_refusal(shared: &Shared, about: audit::Session, reaso
     };
     if let Err(error) = shared.audit.accept(entry).await {
         tracing::error!(session = id, "the record cannot be kept: {error}");
-    }
-}
-
-fn key_of(pinhole: &Pinhole) -> Key {
-    Key {
-        initiator: pinhole.initiator,
-        announced: pinhole.announced,
     }
 }
 

@@ -1,0 +1,213 @@
+//! What a session holds of its pinholes and its window: leases, places, kernel elements, relays. All
+//! of it is given back when it is closed, or when the session is dropped.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::conntrack::Key;
+use crate::firewall::WindowSpec;
+use crate::inspect::{Carriage, PinholeNews, WindowNews};
+use crate::nat::Legs;
+use crate::net::{self, PortLease};
+use crate::pinhole::{Pinhole, PinholeId};
+use crate::relay::{self, Expected, Order, RelayEvent};
+use crate::rules::{DataPath, Window};
+
+use super::Shared;
+use super::counts::Place;
+use super::flows::{MAX_UNREAD_NEWS, News};
+
+/// The pinholes and the window of one session.
+#[derive(Debug)]
+pub(super) struct Holes {
+    shared: Arc<Shared>,
+    session: u64,
+    legs: Legs,
+    held: BTreeMap<PinholeId, Held>,
+    window: Option<WindowSpec>,
+    news: mpsc::Sender<News>,
+}
+
+/// What is held for one pinhole.
+#[derive(Debug, Default)]
+struct Held {
+    lease: Option<PortLease>,
+    /// In the kernel, and followed there.
+    kernel: Option<Pinhole>,
+    relay: Option<Expected>,
+    /// Counts it as long as it is open.
+    place: Option<Place>,
+}
+
+impl Holes {
+    /// Begins with nothing; news arrive at the receiver.
+    pub(super) fn new(shared: Arc<Shared>, session: u64, legs: Legs) -> (Self, mpsc::Receiver<News>) {
+        let (news, heard) = mpsc::channel(MAX_UNREAD_NEWS);
+        let held = BTreeMap::new();
+        (Self { shared, session, legs, held, window: None, news }, heard)
+    }
+
+    /// Finds a free port, and keeps it for the pinhole.
+    pub(super) fn lease_port(&mut self, id: PinholeId, address: IpAddr) -> Option<u16> {
+        // An address that is not this machine's (a client's, a NAT64 one) takes packets only where
+        // the kernel is told to hand them over.
+        let lease = match net::is_local(address) {
+            Ok(false) => self.shared.ports.lease_transparent(address),
+            Ok(true) | Err(_) => self.shared.ports.lease(address),
+        };
+        let port = lease.as_ref().map(PortLease::port);
+        self.held.insert(id, Held { lease, ..Held::default() });
+        port
+    }
+
+    /// Opens a pinhole; done when the connection may come.
+    ///
+    /// # Errors
+    /// Says why not, in words for the client.
+    pub(super) async fn open(
+        &mut self,
+        id: PinholeId,
+        pinhole: Pinhole,
+        carriage: Carriage,
+        lifetime: Duration,
+    ) -> Result<(), String> {
+        let place = self.shared.counts.enter_pinhole(self.legs.client)?;
+        let held = self.held.entry(id).or_default();
+        held.place = Some(place);
+        match carriage.path {
+            DataPath::Kernel => self.open_in_kernel(id, pinhole, lifetime).await,
+            DataPath::Relay => self.open_relay(id, pinhole, carriage, lifetime),
+        }
+    }
+
+    async fn open_in_kernel(
+        &mut self,
+        id: PinholeId,
+        pinhole: Pinhole,
+        lifetime: Duration,
+    ) -> Result<(), String> {
+        let Some(kernel) = &self.shared.kernel else {
+            return Err("this gate has no data path in the kernel".to_owned());
+        };
+        self.held.entry(id).or_default().kernel = Some(pinhole);
+        // Followed first: the connection may come the moment the kernel lets it.
+        self.shared.flows.follow(Key::from(&pinhole), self.session, id, self.news.clone());
+        kernel.firewall.open(pinhole, lifetime).await.map_err(|error| {
+            tracing::warn!(session = self.session, %pinhole, "pinhole not opened: {error}");
+            "the firewall did not take it".to_owned()
+        })
+    }
+
+    fn open_relay(
+        &mut self,
+        id: PinholeId,
+        pinhole: Pinhole,
+        carriage: Carriage,
+        lifetime: Duration,
+    ) -> Result<(), String> {
+        let held = self.held.entry(id).or_default();
+        let Some(lease) = held.lease.take() else { return Err("no port to listen on".to_owned()) };
+        let order = Order {
+            pinhole,
+            lifetime,
+            max_bytes: carriage.max_bytes,
+            connect_timeout: self.shared.limits.connect_timeout,
+        };
+        let news = self.news.clone();
+        let tell = move |event| {
+            let news_of_it = match event {
+                RelayEvent::Used => PinholeNews::Used,
+                RelayEvent::Closed { counters, duration, .. } => {
+                    PinholeNews::Closed { counters: Some(counters), duration: Some(duration) }
+                }
+            };
+            if news.try_send(News::Pinhole(id, news_of_it)).is_err() {
+                tracing::debug!(%id, "nobody hears of this relay any more");
+            }
+        };
+        match relay::expect(order, lease, tell) {
+            Ok(expected) => {
+                held.relay = Some(expected);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(session = self.session, %pinhole, "relay not opened: {error}");
+                Err("the relay could not be set up".to_owned())
+            }
+        }
+    }
+
+    /// Closes a pinhole to connections that have not come; one that stands goes on.
+    pub(super) fn close(&mut self, id: PinholeId) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        let open = held.place.take().is_some();
+        held.lease = None;
+        held.relay = None;
+        if let (true, Some(pinhole), Some(kernel)) = (open, held.kernel, &self.shared.kernel) {
+            kernel.firewall.close_later(pinhole);
+        }
+    }
+
+    /// Nothing more is wanted about it.
+    pub(super) fn forget(&mut self, id: PinholeId) {
+        self.close(id);
+        if let Some(Held { kernel: Some(pinhole), .. }) = self.held.remove(&id) {
+            self.shared.flows.leave(Key::from(&pinhole), self.session, id);
+        }
+    }
+
+    /// What the kernel has counted so far.
+    pub(super) fn measure(&self, id: PinholeId) -> PinholeNews {
+        let measured = self.shared.kernel.as_ref().and_then(|kernel| {
+            let pinhole = self.held.get(&id)?.kernel?;
+            kernel.watcher.measure(&Key::from(&pinhole))
+        });
+        let (counters, duration) = measured.unzip();
+        PinholeNews::Closed { counters, duration }
+    }
+
+    /// Opens the session's window, or goes on holding it open.
+    pub(super) async fn open_window(&mut self, window: &Window, lifetime: Duration) {
+        let Legs { client, dialled, server, seen } = self.legs;
+        let index = self.shared.windows.iter().position(|known| known == window);
+        let (Some(index), Some(kernel)) = (index, &self.shared.kernel) else {
+            return self.tell_refused("this gate has no windows");
+        };
+        let spec = WindowSpec { window: index, client, dialled, server, source: seen };
+        self.window = Some(spec);
+        self.shared.flows.follow_window((client, dialled), self.session, self.news.clone());
+        if let Err(error) = kernel.firewall.open_window(spec, lifetime).await {
+            tracing::warn!(session = self.session, window = %spec, "window not opened: {error}");
+            self.tell_refused("the firewall did not take the window");
+        }
+    }
+
+    fn tell_refused(&self, reason: &str) {
+        let refused = News::Window(WindowNews::Refused(reason.to_owned()));
+        if self.news.try_send(refused).is_err() {
+            tracing::debug!(session = self.session, reason, "window refused");
+        }
+    }
+
+    /// Closes the session's window, unless another session between the same hosts needs it.
+    pub(super) fn close_window(&mut self) {
+        let Some(spec) = self.window.take() else { return };
+        let left = self.shared.flows.leave_window((spec.client, spec.dialled), self.session);
+        if let (0, Some(kernel)) = (left, &self.shared.kernel) {
+            kernel.firewall.close_window_later(spec);
+        }
+    }
+}
+
+impl Drop for Holes {
+    fn drop(&mut self) {
+        self.close_window();
+        while let Some((&id, _)) = self.held.first_key_value() {
+            self.forget(id);
+        }
+    }
+}
