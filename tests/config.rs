@@ -173,7 +173,7 @@ fn families_without_a_server_of_their_own_are_relayed() {
 }
 
 #[test]
-fn p56_each_host_has_its_own_rules() {
+fn each_host_has_its_own_rules() {
     let listener = "published: { listen: 198.51.100.1, server: 10.70.0.2 }, rules: policy, server-sees: edge, hosts: { FTP.Example.org: plain, '2001:DB8::1': policy }";
     let config = with_policy(&[listener], "rules: [{ id: named, allow: true }]");
     let listener = config.listeners.first().unwrap();

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p56_hosts_have_one_form() {
+    fn hosts_have_one_form() {
         for (written, form) in [
             ("FTP.Example.org", "ftp.example.org"),
             ("localhost", "localhost"),
