@@ -59,7 +59,7 @@ fn a_rule_says_who_carries_the_data_and_how_much() {
 }
 
 #[test]
-fn p68_a_mask_is_text_without_a_code() {
+fn a_mask_is_text_without_a_code() {
     let grants = granted("command: SYST, mask-text: 'UNIX Type: L8'", &Verb::Syst);
     let mask = grants.mask.unwrap();
     assert_eq!(mask.text.as_deref(), Some("UNIX Type: L8"));

@@ -131,6 +131,22 @@ fn the_readme_explains_every_key_and_class() {
 }
 
 #[test]
+fn the_examples_of_the_readme_are_right() {
+    let readme = fs::read_to_string("rules/README.md").unwrap();
+    let examples: Vec<&str> = readme.split("```yaml\n").skip(1).collect();
+    assert!(examples.len() > 3);
+    for example in examples {
+        let mut text = example.split("```").next().unwrap().to_owned();
+        if !text.contains("rules:") {
+            text.push_str("rules: []\n");
+        }
+        if let Err(problems) = Policy::parse("README.md", &text) {
+            panic!("{problems}");
+        }
+    }
+}
+
+#[test]
 fn p65_rnfr_and_rnto_count_as_writes() {
     let text = "rules: [{ id: no-writes, deny: true, command: write }, { id: rest, allow: true }]";
     let policy = Policy::parse("edge.yaml", text).unwrap();

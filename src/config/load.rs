@@ -90,21 +90,31 @@ impl Loader<'_> {
         let mut policies = BTreeMap::new();
         let mut usable = Vec::new();
         for listener in written {
-            let policy = listener
-                .rules
-                .and_then(|node| self.policy(node, names.as_ref(), &mut policies));
+            let policy = listener.rules.and_then(|node| {
+                let policy = self.policy(node, "`rules`", names.as_ref(), &mut policies)?;
+                self.warn_of_no_bound(&policy, listener.data, node);
+                Some(policy)
+            });
+            let mut hosts = BTreeMap::new();
+            for (host, node) in listener.hosts {
+                let what = format!("the host `{host}`");
+                if let Some(policy) = self.policy(node, &what, names.as_ref(), &mut policies) {
+                    self.warn_of_no_bound(&policy, listener.data, node);
+                    hosts.insert(host, policy);
+                }
+            }
             if let (Some(name), Some(kind), Some(server_sees), Some(policy)) =
                 (listener.name, listener.kind, listener.server_sees, policy)
             {
                 usable.push(Listener {
-                    hosts: BTreeMap::new(),
-                    data: DataPath::Kernel,
-                    convert: true,
-                    nat64: None,
                     name,
                     kind,
                     server_sees,
                     policy,
+                    hosts,
+                    data: listener.data,
+                    convert: listener.convert,
+                    nat64: listener.nat64,
                 });
             }
         }
@@ -115,10 +125,11 @@ impl Loader<'_> {
     fn policy(
         &mut self,
         node: &Node,
+        what: &str,
         listeners: Option<&BTreeSet<String>>,
         loaded: &mut BTreeMap<PathBuf, Option<Arc<Policy>>>,
     ) -> Option<Arc<Policy>> {
-        let text = self.report.text(node, "`rules`")?;
+        let text = self.report.text(node, what)?;
         let path = shown(self.folder.join(text));
         if let Some(policy) = loaded.get(&path) {
             return policy.clone();
@@ -146,6 +157,18 @@ impl Loader<'_> {
         };
         loaded.insert(path, policy.clone());
         policy
+    }
+
+    /// The kernel stops no transfer, so that a bound on its bytes needs the relay.
+    fn warn_of_no_bound(&mut self, policy: &Policy, data: DataPath, node: &Node) {
+        if data == DataPath::Kernel
+            && let Some(rule) = policy.bounded_without_relay()
+        {
+            let message = format!("`max-bytes` of the rule {rule} bounds nothing here");
+            let help = "the kernel carries the data and stops no transfer; write `data: relay` in \
+                        the listener, or in the rules that allow PORT, EPRT, PASV and EPSV";
+            self.report.warn(node.span.clone(), message, help);
+        }
     }
 
     fn audit(&mut self, node: &Node) -> Option<AuditOutput> {

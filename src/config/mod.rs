@@ -3,7 +3,7 @@
 //! Owns the types that the rest of the program is started with, and the reading of files into them.
 //! Reads no clock and opens no socket; the names of the machine's interfaces are passed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
-use crate::rules::{DataPath, Policy};
+use crate::rules::{DataPath, Policy, Window};
 
 mod interfaces;
 mod listeners;
@@ -35,6 +35,22 @@ pub struct Config {
     pub kernel: Kernel,
 }
 
+impl Config {
+    /// Whether anything is asked of the kernel that takes privilege: interception, pinholes,
+    /// addresses that are not the edge's. Without, every listener is published, relays its data and
+    /// lets the server see the edge.
+    pub fn needs_kernel(&self) -> bool {
+        self.listeners.iter().any(Listener::needs_kernel)
+    }
+
+    /// The windows that rules open beside TLS, of all policies, sorted, each once.
+    pub fn windows(&self) -> Vec<Window> {
+        let policies = self.listeners.iter().flat_map(Listener::policies);
+        let windows: BTreeSet<Window> = policies.flat_map(|policy| policy.windows()).collect();
+        windows.into_iter().collect()
+    }
+}
+
 /// One source of sessions.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -47,9 +63,11 @@ pub struct Listener {
     /// The rules that decide.
     pub policy: Arc<Policy>,
     /// `hosts`: the rules for the virtual hosts that HOST names (RFC 7151), by name in lower case.
-    /// Empty: HOST goes to the server like any command.
+    /// An IPv6 address stands in brackets, as RFC 5952 writes it. Empty: HOST goes to the server like
+    /// any command.
     pub hosts: BTreeMap<String, Arc<Policy>>,
-    /// `data`: who carries data where no rule says otherwise. Default: the kernel.
+    /// `data`: who carries data where no rule says otherwise. Default: the kernel; the relay where no
+    /// server is of the family of its clients.
     pub data: DataPath,
     /// `convert`: whether a server that knows only the old or only the new commands (PASV, PORT;
     /// EPSV, EPRT) is asked in the ones it knows. Default: true.
@@ -57,6 +75,21 @@ pub struct Listener {
     /// `nat64`: on a transparent listener, the prefix whose addresses stand for IPv4 servers
     /// (RFC 6052, /96). Default: none.
     pub nat64: Option<Ipv6Net>,
+}
+
+impl Listener {
+    /// The policies that may decide on its sessions: its own, then those of its virtual hosts.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        std::iter::once(&self.policy).chain(self.hosts.values())
+    }
+
+    fn needs_kernel(&self) -> bool {
+        let published = matches!(self.kind, ListenerKind::Published { .. });
+        !published
+            || self.data == DataPath::Kernel
+            || self.server_sees == ServerSees::Client
+            || self.policies().any(|policy| policy.asks_for_kernel())
+    }
 }
 
 /// How sessions reach a listener.
@@ -75,7 +108,8 @@ pub enum ListenerKind {
     Published {
         /// Addresses of the edge that clients dial.
         listen: Vec<SocketAddr>,
-        /// The server, at most one per family; each family in `listen` has one.
+        /// The server, at most one per family and at least one; an address in `listen` without one of
+        /// its family is served by the other, and its data goes by the relay.
         servers: Vec<SocketAddr>,
     },
 }

@@ -195,6 +195,11 @@ impl<'a> Map<'a> {
             .collect()
     }
 
+    /// Whether it has no entry at all, taken or not.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Gives the place to point at for the mapping as a whole.
     pub fn head(&self) -> Range<usize> {
         self.head.clone()

@@ -31,7 +31,8 @@ pub(crate) fn expect_report(file: &str, problems: &Problems) {
 pub(crate) fn uncommented(line: &str) -> String {
     let bare = line.replacen("# ", "", 1);
     let key = bare.trim_start().trim_start_matches("- ");
-    let end = key.find(|c: char| !c.is_ascii_lowercase() && c != '-' && c != '.');
+    let in_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    let end = key.find(|c| !in_key(c));
     let is_key = end.is_some_and(|end| end > 0 && key.get(end..).unwrap().starts_with(':'));
     if line.trim_start().starts_with("# ") && is_key {
         bare

@@ -73,8 +73,8 @@ fn interface(node: &Node, known: &BTreeSet<String>, report: &mut Report) -> Opti
     None
 }
 
-/// Reads `published`.
-pub(super) fn published(node: &Node, report: &mut Report) -> Option<ListenerKind> {
+/// Reads `published`, and tells whether every address in it could be read.
+pub(super) fn published(node: &Node, report: &mut Report) -> Option<(ListenerKind, bool)> {
     let mut map = report.map(node, "`published`")?;
     let listen_node = map.required("listen", report);
     let server_node = map.required("server", report);
@@ -82,6 +82,9 @@ pub(super) fn published(node: &Node, report: &mut Report) -> Option<ListenerKind
     let listen = listen_node.map(|node| addresses(node, "`listen`", report));
     let servers = server_node.map(|node| addresses(node, "`server`", report));
     let (listen, servers) = (listen?, servers?);
+    let whole = [(listen_node, listen.len()), (server_node, servers.len())]
+        .iter()
+        .all(|(node, read)| node.is_some_and(|node| count(node) == *read));
     let mut of_family: [Option<SocketAddr>; 2] = [None; 2];
     for (item, address) in &servers {
         let [v4, v6] = &mut of_family;
@@ -92,18 +95,8 @@ pub(super) fn published(node: &Node, report: &mut Report) -> Option<ListenerKind
             report.error(item.span.clone(), message, help);
         }
     }
-    let [v4, v6] = of_family;
     for (item, address) in &listen {
-        let server = if address.is_ipv4() { v4 } else { v6 };
-        // A server address that could not be read was reported already.
-        let unreadable = server_node.is_some_and(|node| count(node) != servers.len());
-        if server.is_none() && !unreadable {
-            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-            let message = format!("{address} has no server of its family");
-            let help = format!("add the server's {family} address, or take this one out");
-            report.error(item.span.clone(), message, help);
-        }
-        if server == Some(*address) {
+        if of_family.contains(&Some(*address)) {
             let message = format!("{address} is its own server");
             let help = "`listen` names the edge, `server` the machine behind it";
             report.error(item.span.clone(), message, help);
@@ -113,10 +106,11 @@ pub(super) fn published(node: &Node, report: &mut Report) -> Option<ListenerKind
     for (item, address) in listen {
         once(&mut unique, address, item, report);
     }
-    Some(ListenerKind::Published {
+    let kind = ListenerKind::Published {
         listen: unique,
         servers: servers.into_iter().map(|(_, address)| address).collect(),
-    })
+    };
+    Some((kind, whole))
 }
 
 fn addresses<'a>(node: &'a Node, what: &str, report: &mut Report) -> Vec<(&'a Node, SocketAddr)> {

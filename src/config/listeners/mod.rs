@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use crate::rules::is_name;
+use ipnet::Ipv6Net;
+
+use crate::rules::{DataPath, is_name};
 use crate::yaml::{Node, Report, quoted};
 
 use super::{ListenerKind, ServerSees};
 
+mod families;
 mod kinds;
+mod options;
 mod seen;
 
 /// A listener as far as it could be read; what could not is `None` and was reported.
@@ -18,6 +22,11 @@ pub(super) struct Written<'a> {
     pub(super) kind: Option<ListenerKind>,
     pub(super) server_sees: Option<ServerSees>,
     pub(super) rules: Option<&'a Node>,
+    pub(super) data: DataPath,
+    pub(super) convert: bool,
+    pub(super) nat64: Option<Ipv6Net>,
+    /// Names of virtual hosts, each with the node that names its policy.
+    pub(super) hosts: Vec<(String, &'a Node)>,
     name_at: Range<usize>,
     kind_at: Range<usize>,
 }
@@ -35,6 +44,7 @@ pub(super) fn read<'a>(
         name(node, report)
     });
     let mut kind_at = map.head();
+    let mut whole = true;
     let transparent = map.keyed("transparent");
     let published = map.keyed("published");
     let kind = match (transparent, published) {
@@ -44,7 +54,10 @@ pub(super) fn read<'a>(
         }
         (None, Some((key, node))) => {
             kind_at = key.span.clone();
-            kinds::published(node, report)
+            kinds::published(node, report).map(|(kind, all)| {
+                whole = all;
+                kind
+            })
         }
         (None, None) if map.misspells("transparent") || map.misspells("published") => None,
         (None, None) => {
@@ -59,19 +72,41 @@ pub(super) fn read<'a>(
             None
         }
     };
-    let server_sees = map
-        .required("server-sees", report)
-        .and_then(|node| seen::read(node, report));
+    let sees = map.required("server-sees", report).and_then(|node| {
+        let sees = seen::read(node, report)?;
+        Some((sees, node.head()))
+    });
     let rules = map.required("rules", report);
+    let options = options::read(&mut map, report);
     map.finish(report);
-    if let (Some(ListenerKind::Published { servers, .. }), Some(sees)) = (&kind, server_sees) {
-        seen::check(servers, sees, &kind_at, report);
+    let server_sees = sees.as_ref().map(|(sees, _)| *sees);
+    let mut data = DataPath::default();
+    match &kind {
+        Some(ListenerKind::Published { listen, servers }) => {
+            if let Some(sees) = server_sees {
+                seen::check(servers, sees, &kind_at, report);
+            }
+            families::refuse_nat64(&options, report);
+            // What a server that could not be read is missing for was reported already.
+            if whole {
+                data = families::check_published(listen, servers, sees, &options, report);
+            }
+        }
+        Some(ListenerKind::Transparent { .. }) => {
+            families::check_nat64(sees, &options, report);
+            data = options.data.as_ref().map_or(data, |(data, _)| *data);
+        }
+        None => {}
     }
     Some(Written {
         name,
         kind,
         server_sees,
         rules,
+        data,
+        convert: options.convert,
+        nat64: options.nat64.and_then(|(prefix, _)| prefix),
+        hosts: options.hosts,
         name_at,
         kind_at,
     })
