@@ -25,5 +25,6 @@ pub mod nat;
 pub mod net;
 pub mod pinhole;
 pub mod proxy;
+pub mod relay;
 pub mod rules;
 pub mod yaml;

@@ -7,21 +7,23 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::Audit;
 use crate::config::{AuditOutput, Config, Kernel, ListenerKind};
 use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
 use crate::net::Ports;
-use crate::proxy::{Flows, Gate, Parts, Shared};
+use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
 
 /// Serves until a signal says stop.
 ///
 /// # Errors
 /// Says what is missing or taken; nothing is left in the kernel.
 pub(super) fn run(config: Config) -> anyhow::Result<()> {
-    if let Some(missing) = firewall::missing_privilege() {
+    if config.needs_kernel()
+        && let Some(missing) = firewall::missing_privilege()
+    {
         return Err(anyhow!(missing));
     }
     raise_file_limit();
@@ -34,7 +36,9 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let settings = firewall_settings(&config);
+    let settings = config.needs_kernel().then(|| firewall_settings(&config));
+    let ports = Ports::new(config.kernel.data_ports.clone());
+    let windows = config.windows();
     let (stop, stopping) = watch::channel(false);
     let audit = match &config.audit {
         AuditOutput::Stdout => Audit::to_stdout(),
@@ -52,33 +56,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         gates.push(gate);
     }
     let flows = Arc::new(Flows::default());
-    let installed = firewall::install(&settings).context("setting up the kernel")?;
-    for note in installed.notes() {
-        tracing::info!("{note}");
-    }
-    let healer = Healer::new(settings.clone());
-    let (firewall, watcher) = match kernel_threads(&settings.kernel, &flows) {
-        Ok(threads) => threads,
-        Err(error) => {
-            take_down(installed);
-            return Err(error);
-        }
-    };
+    let kernel = settings
+        .map(|settings| Held::set_up(settings, &flows))
+        .transpose()?;
+    let (held, kernel) = kernel.unzip();
     let shared = Arc::new(Shared::new(Parts {
         limits: config.limits,
-        firewall: firewall.healed_by(healer.clone()),
-        watcher,
-        ports: Ports::new(settings.kernel.data_ports.clone()),
+        kernel,
+        windows,
+        ports,
         audit: audit.clone(),
         flows,
         run: random_run(),
         stop: stopping,
     }));
 
-    let healing = tokio::spawn({
-        let healer = healer.clone();
-        async move { healer.watch().await }
-    });
     let mut serving = JoinSet::new();
     for gate in gates {
         serving.spawn(gate.serve(Arc::clone(&shared)));
@@ -90,13 +82,60 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     while serving.join_next().await.is_some() {}
     drop(shared);
-    // Before the table goes, or it would come back.
-    healing.abort();
-    healer.stop().await;
-    take_down(installed);
+    if let Some(held) = held {
+        held.take_down().await;
+    }
     audit.finish().await.context("closing the record")?;
     tracing::info!("stopped");
     ended
+}
+
+/// What is in the kernel as long as portcullis runs.
+struct Held {
+    installed: Installed,
+    healer: Healer,
+    healing: JoinHandle<()>,
+}
+
+impl Held {
+    /// Puts table and routing in place, and starts what talks to the kernel while sessions run.
+    fn set_up(
+        settings: firewall::Settings,
+        flows: &Arc<Flows>,
+    ) -> anyhow::Result<(Self, KernelSide)> {
+        let installed = firewall::install(&settings).context("setting up the kernel")?;
+        for note in installed.notes() {
+            tracing::info!("{note}");
+        }
+        let (firewall, watcher) = match kernel_threads(&settings.kernel, flows) {
+            Ok(threads) => threads,
+            Err(error) => {
+                take_down(installed);
+                return Err(error);
+            }
+        };
+        let healer = Healer::new(settings);
+        let firewall = firewall.healed_by(healer.clone());
+        let healing = tokio::spawn({
+            let healer = healer.clone();
+            async move { healer.watch().await }
+        });
+        Ok((
+            Self {
+                installed,
+                healer,
+                healing,
+            },
+            KernelSide { firewall, watcher },
+        ))
+    }
+
+    async fn take_down(self) {
+        // Before the table goes, or it would come back.
+        self.healing.abort();
+        self.healer.stop().await;
+        take_down(self.installed);
+    }
 }
 
 /// Starts what talks to the kernel while sessions run.
@@ -151,7 +190,7 @@ fn firewall_settings(config: &Config) -> firewall::Settings {
     firewall::Settings {
         kernel: config.kernel.clone(),
         intercepts,
-        windows: Vec::new(),
+        windows: config.windows(),
         capacity: config.limits.pinholes,
     }
 }

@@ -1,5 +1,6 @@
 //! Who is there and under which rules: USER and PASS, HOST (RFC 7151), REIN.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,8 +46,13 @@ impl Inspector {
         if self.settings.hosts.is_empty() {
             return self.forward(with_line_end(line), command, rule, Expects::Anything);
         }
-        let name = name.trim_start_matches('[').trim_end_matches(']');
-        let Some(policy) = self.settings.hosts.get(name).map(Arc::clone) else {
+        // The configuration writes addresses in their canonical form, IPv6 in brackets.
+        let literal = name
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<Ipv6Addr>();
+        let name = literal.map_or(name, |v6| format!("[{v6}]"));
+        let Some(policy) = self.settings.hosts.get(&name).map(Arc::clone) else {
             return self.answer("504 No such host here.");
         };
         self.forward(
@@ -149,7 +155,7 @@ fn host_name(argument: &[u8]) -> Option<&str> {
     if let Some(v6) = name.strip_prefix('[') {
         return v6
             .strip_suffix(']')
-            .filter(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok());
+            .filter(|v6| v6.parse::<Ipv6Addr>().is_ok());
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     (!name.is_empty() && name.len() <= 255 && name.bytes().all(plain)).then_some(name)

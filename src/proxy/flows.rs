@@ -55,26 +55,53 @@ impl Flows {
         let followers = self.lock();
         let pair = (key.initiator, key.announced.ip());
         // Of several sessions between one pair the kernel's word does not say which; the first hears.
-        let window = || followers.by_pair.get(&pair).and_then(|sessions| sessions.first());
-        let Some(follower) = followers.by_key.get(&key).or_else(window) else { return };
+        let window = || {
+            followers
+                .by_pair
+                .get(&pair)
+                .and_then(|sessions| sessions.first())
+        };
+        let Some(follower) = followers.by_key.get(&key).or_else(window) else {
+            return;
+        };
         let announced = key.announced;
         let news = match (follower.id, event) {
             (Some(id), FlowEvent::Opened { .. }) => News::Pinhole(id, PinholeNews::Used),
-            (Some(id), FlowEvent::Closed { counters, duration, .. }) => {
-                News::Pinhole(id, PinholeNews::Closed { counters, duration })
-            }
+            (
+                Some(id),
+                FlowEvent::Closed {
+                    counters, duration, ..
+                },
+            ) => News::Pinhole(id, PinholeNews::Closed { counters, duration }),
             (None, FlowEvent::Opened { .. }) => News::Window(WindowNews::Used { announced }),
-            (None, FlowEvent::Closed { counters, duration, .. }) => {
-                News::Window(WindowNews::Closed { announced, counters, duration })
-            }
+            (
+                None,
+                FlowEvent::Closed {
+                    counters, duration, ..
+                },
+            ) => News::Window(WindowNews::Closed {
+                announced,
+                counters,
+                duration,
+            }),
         };
         if follower.news.try_send(news).is_err() {
-            tracing::debug!(session = follower.session, "session takes no news of its data");
+            tracing::debug!(
+                session = follower.session,
+                "session takes no news of its data"
+            );
         }
     }
 
     pub(super) fn follow(&self, key: Key, session: u64, id: PinholeId, news: mpsc::Sender<News>) {
-        self.lock().by_key.insert(key, Follower { session, id: Some(id), news });
+        self.lock().by_key.insert(
+            key,
+            Follower {
+                session,
+                id: Some(id),
+                news,
+            },
+        );
     }
 
     /// Ends what [`Self::follow`] began, unless another has taken the place.
@@ -96,7 +123,11 @@ impl Flows {
         let mut followers = self.lock();
         let sessions = followers.by_pair.entry(pair).or_default();
         if !sessions.iter().any(|own| own.session == session) {
-            sessions.push(Follower { session, id: None, news });
+            sessions.push(Follower {
+                session,
+                id: None,
+                news,
+            });
         }
         sessions.len()
     }
@@ -104,7 +135,9 @@ impl Flows {
     /// Ends that; how many sessions still follow it.
     pub(super) fn leave_window(&self, pair: Pair, session: u64) -> usize {
         let mut followers = self.lock();
-        let Some(sessions) = followers.by_pair.get_mut(&pair) else { return 0 };
+        let Some(sessions) = followers.by_pair.get_mut(&pair) else {
+            return 0;
+        };
         sessions.retain(|own| own.session != session);
         let left = sessions.len();
         if left == 0 {
@@ -114,6 +147,8 @@ impl Flows {
     }
 
     fn lock(&self) -> MutexGuard<'_, Followers> {
-        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -45,10 +45,24 @@ struct Held {
 
 impl Holes {
     /// Begins with nothing; news arrive at the receiver.
-    pub(super) fn new(shared: Arc<Shared>, session: u64, legs: Legs) -> (Self, mpsc::Receiver<News>) {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        session: u64,
+        legs: Legs,
+    ) -> (Self, mpsc::Receiver<News>) {
         let (news, heard) = mpsc::channel(MAX_UNREAD_NEWS);
         let held = BTreeMap::new();
-        (Self { shared, session, legs, held, window: None, news }, heard)
+        (
+            Self {
+                shared,
+                session,
+                legs,
+                held,
+                window: None,
+                news,
+            },
+            heard,
+        )
     }
 
     /// Finds a free port, and keeps it for the pinhole.
@@ -60,7 +74,13 @@ impl Holes {
             Ok(true) | Err(_) => self.shared.ports.lease(address),
         };
         let port = lease.as_ref().map(PortLease::port);
-        self.held.insert(id, Held { lease, ..Held::default() });
+        self.held.insert(
+            id,
+            Held {
+                lease,
+                ..Held::default()
+            },
+        );
         port
     }
 
@@ -95,11 +115,17 @@ impl Holes {
         };
         self.held.entry(id).or_default().kernel = Some(pinhole);
         // Followed first: the connection may come the moment the kernel lets it.
-        self.shared.flows.follow(Key::from(&pinhole), self.session, id, self.news.clone());
-        kernel.firewall.open(pinhole, lifetime).await.map_err(|error| {
-            tracing::warn!(session = self.session, %pinhole, "pinhole not opened: {error}");
-            "the firewall did not take it".to_owned()
-        })
+        self.shared
+            .flows
+            .follow(Key::from(&pinhole), self.session, id, self.news.clone());
+        kernel
+            .firewall
+            .open(pinhole, lifetime)
+            .await
+            .map_err(|error| {
+                tracing::warn!(session = self.session, %pinhole, "pinhole not opened: {error}");
+                "the firewall did not take it".to_owned()
+            })
     }
 
     fn open_relay(
@@ -110,7 +136,9 @@ impl Holes {
         lifetime: Duration,
     ) -> Result<(), String> {
         let held = self.held.entry(id).or_default();
-        let Some(lease) = held.lease.take() else { return Err("no port to listen on".to_owned()) };
+        let Some(lease) = held.lease.take() else {
+            return Err("no port to listen on".to_owned());
+        };
         let order = Order {
             pinhole,
             lifetime,
@@ -121,9 +149,12 @@ impl Holes {
         let tell = move |event| {
             let news_of_it = match event {
                 RelayEvent::Used => PinholeNews::Used,
-                RelayEvent::Closed { counters, duration, .. } => {
-                    PinholeNews::Closed { counters: Some(counters), duration: Some(duration) }
-                }
+                RelayEvent::Closed {
+                    counters, duration, ..
+                } => PinholeNews::Closed {
+                    counters: Some(counters),
+                    duration: Some(duration),
+                },
             };
             if news.try_send(News::Pinhole(id, news_of_it)).is_err() {
                 tracing::debug!(%id, "nobody hears of this relay any more");
@@ -143,7 +174,9 @@ impl Holes {
 
     /// Closes a pinhole to connections that have not come; one that stands goes on.
     pub(super) fn close(&mut self, id: PinholeId) {
-        let Some(held) = self.held.get_mut(&id) else { return };
+        let Some(held) = self.held.get_mut(&id) else {
+            return;
+        };
         let open = held.place.take().is_some();
         held.lease = None;
         held.relay = None;
@@ -155,8 +188,14 @@ impl Holes {
     /// Nothing more is wanted about it.
     pub(super) fn forget(&mut self, id: PinholeId) {
         self.close(id);
-        if let Some(Held { kernel: Some(pinhole), .. }) = self.held.remove(&id) {
-            self.shared.flows.leave(Key::from(&pinhole), self.session, id);
+        if let Some(Held {
+            kernel: Some(pinhole),
+            ..
+        }) = self.held.remove(&id)
+        {
+            self.shared
+                .flows
+                .leave(Key::from(&pinhole), self.session, id);
         }
     }
 
@@ -172,14 +211,27 @@ impl Holes {
 
     /// Opens the session's window, or goes on holding it open.
     pub(super) async fn open_window(&mut self, window: &Window, lifetime: Duration) {
-        let Legs { client, dialled, server, seen } = self.legs;
+        let Legs {
+            client,
+            dialled,
+            server,
+            seen,
+        } = self.legs;
         let index = self.shared.windows.iter().position(|known| known == window);
         let (Some(index), Some(kernel)) = (index, &self.shared.kernel) else {
             return self.tell_refused("this gate has no windows");
         };
-        let spec = WindowSpec { window: index, client, dialled, server, source: seen };
+        let spec = WindowSpec {
+            window: index,
+            client,
+            dialled,
+            server,
+            source: seen,
+        };
         self.window = Some(spec);
-        self.shared.flows.follow_window((client, dialled), self.session, self.news.clone());
+        self.shared
+            .flows
+            .follow_window((client, dialled), self.session, self.news.clone());
         if let Err(error) = kernel.firewall.open_window(spec, lifetime).await {
             tracing::warn!(session = self.session, window = %spec, "window not opened: {error}");
             self.tell_refused("the firewall did not take the window");
@@ -195,8 +247,13 @@ impl Holes {
 
     /// Closes the session's window, unless another session between the same hosts needs it.
     pub(super) fn close_window(&mut self) {
-        let Some(spec) = self.window.take() else { return };
-        let left = self.shared.flows.leave_window((spec.client, spec.dialled), self.session);
+        let Some(spec) = self.window.take() else {
+            return;
+        };
+        let left = self
+            .shared
+            .flows
+            .leave_window((spec.client, spec.dialled), self.session);
         if let (0, Some(kernel)) = (left, &self.shared.kernel) {
             kernel.firewall.close_window_later(spec);
         }

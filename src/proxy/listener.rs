@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,15 +166,16 @@ impl Taker {
     /// Connects to the server that the client means; says why not in words for the client.
     async fn reach_server(&self, about: &mut audit::Session) -> Result<TcpStream, String> {
         about.server = match &self.listener.kind {
-            ListenerKind::Published { servers, .. } => servers
-                .iter()
-                .copied()
-                .find(|server| server.is_ipv4() == about.dialled.is_ipv4())
-                .ok_or("no server for this address family")?,
+            ListenerKind::Published { servers, .. } => {
+                let same = |server: &&SocketAddr| server.is_ipv4() == about.dialled.is_ipv4();
+                // Where none is of the client's family, the one there is; data is relayed then.
+                let server = servers.iter().find(same).or_else(|| servers.first());
+                *server.ok_or("no server is configured")?
+            }
             // An address of the edge would lead back here, for ever.
             ListenerKind::Transparent { .. } => match net::is_local(about.dialled.ip()) {
                 Ok(true) => return Err(format!("{} is this gate itself", about.dialled)),
-                Ok(false) | Err(_) => about.dialled,
+                Ok(false) | Err(_) => self.behind_prefix(about.dialled).unwrap_or(about.dialled),
             },
         };
         let server = about.server;
@@ -185,6 +186,18 @@ impl Taker {
             .map_err(failed)?;
         about.seen = Some(net::canonical(stream.local_addr().map_err(failed)?));
         Ok(stream)
+    }
+
+    /// The IPv4 server that an address within the listener's NAT64 prefix stands for (RFC 6052 §2.2,
+    /// /96: the last 32 bits).
+    fn behind_prefix(&self, dialled: SocketAddr) -> Option<SocketAddr> {
+        let (SocketAddr::V6(v6), Some(prefix)) = (dialled, self.listener.nat64) else {
+            return None;
+        };
+        prefix.contains(v6.ip()).then(|| {
+            let [.., a, b, c, d] = v6.ip().octets();
+            SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), v6.port())
+        })
     }
 
     fn source_for(&self, about: &audit::Session) -> Source {

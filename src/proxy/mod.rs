@@ -75,7 +75,16 @@ pub struct Parts {
 impl Shared {
     /// Puts together what sessions share.
     pub fn new(parts: Parts) -> Self {
-        let Parts { limits, kernel, windows, ports, audit, flows, run, stop } = parts;
+        let Parts {
+            limits,
+            kernel,
+            windows,
+            ports,
+            audit,
+            flows,
+            run,
+            stop,
+        } = parts;
         let counts = Arc::new(Counts::new(&limits));
         Self {
             limits,

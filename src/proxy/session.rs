@@ -135,7 +135,12 @@ impl Session {
                     let port = self.holes.lease_port(id, address);
                     self.inspector.handle_port(id, port, Instant::now());
                 }
-                Action::OpenPinhole { id, pinhole, carriage, lifetime } => {
+                Action::OpenPinhole {
+                    id,
+                    pinhole,
+                    carriage,
+                    lifetime,
+                } => {
                     let news = match self.holes.open(id, pinhole, carriage, lifetime).await {
                         Ok(()) => PinholeNews::Opened,
                         Err(reason) => PinholeNews::Refused(reason),
