@@ -218,7 +218,7 @@ impl Inspector {
     /// Ends the session from outside: the client is told `421` with `text`.
     pub fn handle_stop(&mut self, reason: EndReason, text: &str, now: Instant) {
         if self.ending.is_none() {
-            self.send_client(format!("421 {text}\r\n").into_bytes());
+            self.say_goodbye(text);
             self.end(reason, now);
         }
         self.hurry_transfers(now);
@@ -235,7 +235,7 @@ impl Inspector {
             let reason = if self.server.finished {
                 EndReason::ServerClosed
             } else {
-                self.send_client(b"421 Idle for too long, closing.\r\n".to_vec());
+                self.say_goodbye("Idle for too long, closing.");
                 EndReason::Idle
             };
             self.end(reason, now);
@@ -352,6 +352,13 @@ impl Inspector {
         self.transfers.moving()
             || self.window_is_used()
             || self.pending.iter().any(Pending::is_transfer)
+    }
+
+    /// Tells the client that the session ends; inside TLS nothing can be said.
+    fn say_goodbye(&mut self, text: &str) {
+        if !matches!(self.channel, Channel::Opaque(_)) {
+            self.send_client(format!("421 {text}\r\n").into_bytes());
+        }
     }
 
     fn send_client(&mut self, line: Vec<u8>) {

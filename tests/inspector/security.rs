@@ -245,3 +245,9 @@ fn news_of_unknown_pinholes_change_nothing() {
     dialogue.drain();
     dialogue.expect(&[]);
 }
+
+#[test]
+fn nothing_is_said_into_tls() {
+    let mut dialogue = begun(PASS);
+    dialogue.after(Duration::from_secs(901)).expect(&["close both", "ended: Idle"]);
+}
