@@ -1,5 +1,6 @@
 //! What the program does: puts the parts together, runs them, and takes them down again.
 
+mod reload;
 mod run;
 
 use std::io::{self, Write};
@@ -28,7 +29,7 @@ pub fn run(file: &Path) -> anyhow::Result<Outcome> {
     let Some(config) = load(file)? else {
         return Ok(Outcome::Problems);
     };
-    run::run(config)?;
+    run::run(file, config)?;
     Ok(Outcome::Good)
 }
 

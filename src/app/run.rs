@@ -1,5 +1,6 @@
 //! `portcullis run`: privileges, listeners, kernel, sessions, and everything taken back at the end.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -16,11 +17,13 @@ use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
 use crate::net::Ports;
 use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
 
+use super::reload::Reload;
+
 /// Serves until a signal says stop.
 ///
 /// # Errors
 /// Says what is missing or taken; nothing is left in the kernel.
-pub(super) fn run(config: Config) -> anyhow::Result<()> {
+pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     if config.needs_kernel()
         && let Some(missing) = firewall::missing_privilege()
     {
@@ -32,10 +35,10 @@ pub(super) fn run(config: Config) -> anyhow::Result<()> {
         .thread_name("portcullis")
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(file, config))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
     let settings = config.needs_kernel().then(|| firewall_settings(&config));
     let ports = Ports::new(config.kernel.data_ports.clone());
     let windows = config.windows();
@@ -48,11 +51,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
     let mut gates = Vec::new();
+    let mut reload = Reload::new(file, &config);
     for listener in config.listeners {
         let name = listener.name.clone();
-        let gate = Gate::bind(listener).map_err(|(address, error)| {
+        let (gate, rules) = Gate::bind(listener).map_err(|(address, error)| {
             anyhow!("listener {name}: cannot listen on {address}: {error}")
         })?;
+        reload.add(name, rules);
         gates.push(gate);
     }
     let flows = Arc::new(Flows::default());
@@ -76,7 +81,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         serving.spawn(gate.serve(Arc::clone(&shared)));
     }
     tracing::info!("ready");
-    let ended = wait_for_stop().await;
+    let ended = wait_for_stop(&reload).await;
     if stop.send(true).is_err() {
         tracing::debug!("nobody was left to stop");
     }
@@ -155,7 +160,7 @@ fn take_down(installed: Installed) {
     }
 }
 
-async fn wait_for_stop() -> anyhow::Result<()> {
+async fn wait_for_stop(reload: &Reload) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
@@ -163,9 +168,7 @@ async fn wait_for_stop() -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                tracing::warn!("SIGHUP changes nothing: restart portcullis to read its files again");
-            }
+            _ = hangup.recv() => reload.run(),
         }
     }
 }

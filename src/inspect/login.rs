@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ftp;
-use crate::rules::{Policy, RuleName};
+use crate::rules::RuleName;
 
 use super::checks::Fault;
 use super::pending::{Expects, Pending};
@@ -43,7 +43,7 @@ impl Inspector {
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        if self.settings.hosts.is_empty() {
+        if self.settings.rules.hosts.is_empty() {
             return self.forward(with_line_end(line), command, rule, Expects::Anything);
         }
         // The configuration writes addresses in their canonical form, IPv6 in brackets.
@@ -52,31 +52,23 @@ impl Inspector {
             .trim_end_matches(']')
             .parse::<Ipv6Addr>();
         let name = literal.map_or(name, |v6| format!("[{v6}]"));
-        let Some(policy) = self.settings.hosts.get(&name).map(Arc::clone) else {
+        if !self.settings.rules.hosts.contains_key(&name) {
             return self.answer("504 No such host here.");
-        };
-        self.forward(
-            with_line_end(line),
-            command,
-            rule,
-            Expects::HostTaken(policy),
-        );
+        }
+        let expects = Expects::HostTaken(Arc::from(name));
+        self.forward(with_line_end(line), command, rule, expects);
     }
 
     /// The server's answer to HOST; gives the line for the client where it is not the server's own.
-    pub(super) fn host_taken(&mut self, policy: Arc<Policy>, code: u16) -> Option<Vec<u8>> {
-        match code {
-            200..300 => self.policy = policy,
-            // A server that does not know HOST has one host; the rules are still those asked for.
-            500 | 502 => {
-                self.policy = policy;
-                self.hidden_features = None;
-                return Some(b"220 Host accepted.\r\n".to_vec());
-            }
-            _ => {}
+    pub(super) fn host_taken(&mut self, host: Arc<str>, code: u16) -> Option<Vec<u8>> {
+        // A server that does not know HOST has one host; the rules are still those asked for.
+        let unknown = matches!(code, 500 | 502);
+        if (200..300).contains(&code) || unknown {
+            self.policy = self.settings.rules.of(Some(&host));
+            self.host = Some(host);
+            self.hidden_features = None;
         }
-        self.hidden_features = None;
-        None
+        unknown.then(|| b"220 Host accepted.\r\n".to_vec())
     }
 
     /// The server's answer to USER, PASS or ACCT. True if the line was passed on, or is held back.
@@ -143,7 +135,8 @@ impl Inspector {
         self.logged_in = false;
         self.epsv_all = false;
         self.hidden_features = None;
-        self.policy = Arc::clone(&self.settings.policy);
+        self.host = None;
+        self.policy = self.settings.rules.of(None);
         self.directory.forget();
     }
 }

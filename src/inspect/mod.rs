@@ -50,9 +50,7 @@ pub struct Settings {
     /// The addresses of its control connections.
     pub legs: Legs,
     /// The rules that decide.
-    pub policy: Arc<Policy>,
-    /// The rules for the hosts that HOST names, by name in lower case.
-    pub hosts: Arc<BTreeMap<String, Arc<Policy>>>,
+    pub rules: ListenerRules,
     /// Who carries data where no rule says otherwise.
     pub data: DataPath,
     /// Whether a server that refuses one form of PORT or PASV is asked in the other.
@@ -63,6 +61,23 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Whether the client runs on the edge itself: no data connection can be forwarded to it.
     pub client_is_edge: bool,
+}
+
+/// The rules of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerRules {
+    /// Those that hold until HOST names a host.
+    pub policy: Arc<Policy>,
+    /// Those of the hosts that HOST names, by name in lower case.
+    pub hosts: Arc<BTreeMap<String, Arc<Policy>>>,
+}
+
+impl ListenerRules {
+    /// The rules of a host, or the listener's own.
+    fn of(&self, host: Option<&str>) -> Arc<Policy> {
+        let own = host.and_then(|host| self.hosts.get(host));
+        Arc::clone(own.unwrap_or(&self.policy))
+    }
 }
 
 /// Bytes of each direction that are held unread; reading stops above it.
@@ -85,6 +100,8 @@ pub struct Inspector {
     transfers: Transfers,
     /// The rules that hold: the listener's, or those of the host that HOST named.
     policy: Arc<Policy>,
+    /// The host that HOST named, where the server took it.
+    host: Option<Arc<str>>,
     channel: Channel,
     lacks: Lacks,
     held_back: Option<HeldBack>,
@@ -120,7 +137,8 @@ impl Inspector {
     /// Begins a session whose two control connections stand.
     pub fn new(settings: Settings, now: Instant) -> Self {
         let mut inspector = Self {
-            policy: Arc::clone(&settings.policy),
+            policy: Arc::clone(&settings.rules.policy),
+            host: None,
             channel: Channel::default(),
             lacks: Lacks::default(),
             held_back: None,
@@ -212,6 +230,14 @@ impl Inspector {
     /// Takes news of a window.
     pub fn handle_window(&mut self, news: WindowNews, now: Instant) {
         self.window_changed(news, now);
+        self.advance(now);
+    }
+
+    /// Takes new rules: they decide from the next command on.
+    pub fn handle_rules(&mut self, rules: ListenerRules, now: Instant) {
+        self.policy = rules.of(self.host.as_deref());
+        self.settings.rules = rules;
+        self.hidden_features = None;
         self.advance(now);
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::pinhole::{Pinhole, PinholeId};
-use crate::rules::{Policy, RuleName, Tls};
+use crate::rules::{RuleName, Tls};
 
 use super::action::Carriage;
 use super::forms::{ActiveForm, PassiveForm};
@@ -49,7 +49,7 @@ pub(super) enum Expects {
     /// REIN: 220 means nobody is logged in.
     Reinitialised,
     /// HOST: 220 means that these rules hold.
-    HostTaken(Arc<Policy>),
+    HostTaken(Arc<str>),
     /// AUTH: 234 means that TLS begins.
     Secured(Tls),
     /// CWD, CDUP: 2yz means that this is the directory.

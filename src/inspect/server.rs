@@ -222,8 +222,8 @@ impl Inspector {
                     self.reinitialise(now);
                 }
             }
-            Expects::HostTaken(policy) => {
-                if let Some(reply) = self.host_taken(policy, code) {
+            Expects::HostTaken(host) => {
+                if let Some(reply) = self.host_taken(host, code) {
                     return self.send_client(reply);
                 }
             }

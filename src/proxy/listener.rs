@@ -1,6 +1,5 @@
 //! Listeners: takes connections, connects each to its server, and starts its session.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,15 +7,15 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::audit;
 use crate::config::{Listener, ListenerKind, ServerSees};
-use crate::inspect::{EndReason, Settings};
+use crate::inspect::{EndReason, ListenerRules, Settings};
 use crate::nat::Legs;
 use crate::net::{self, Source};
-use crate::rules::Policy;
 
 use super::session::{Session, record_refusal};
 use super::{Shared, stopped};
@@ -35,15 +34,19 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 pub struct Gate {
     listener: Arc<Listener>,
     name: Arc<str>,
+    rules: watch::Receiver<ListenerRules>,
     sockets: Vec<TcpListener>,
 }
+
+/// Gives new rules to a listener and its sessions.
+pub type RulesSender = watch::Sender<ListenerRules>;
 
 impl Gate {
     /// Binds the listener's sockets; nothing is taken from them yet. Needs a tokio runtime.
     ///
     /// # Errors
     /// Gives the address that could not be bound with what the kernel says.
-    pub fn bind(listener: Listener) -> Result<Self, (String, io::Error)> {
+    pub fn bind(listener: Listener) -> Result<(Self, RulesSender), (String, io::Error)> {
         let sockets = match &listener.kind {
             ListenerKind::Transparent { bind_port, .. } => net::listen_transparent(*bind_port)
                 .map_err(|error| (format!("port {bind_port}"), error))?,
@@ -53,11 +56,17 @@ impl Gate {
                 .collect::<Result<_, _>>()?,
         };
         let name = Arc::from(listener.name.as_str());
-        Ok(Self {
-            listener: Arc::new(listener),
-            name,
-            sockets,
-        })
+        let (sender, rules) = watch::channel(rules_of(&listener));
+        let listener = Arc::new(listener);
+        Ok((
+            Self {
+                listener,
+                name,
+                rules,
+                sockets,
+            },
+            sender,
+        ))
     }
 
     /// Takes connections until portcullis stops and the last session has ended.
@@ -67,7 +76,7 @@ impl Gate {
             let taker = Taker {
                 listener: Arc::clone(&self.listener),
                 name: Arc::clone(&self.name),
-                hosts: Arc::new(self.listener.hosts.clone()),
+                rules: self.rules.clone(),
                 shared: Arc::clone(&shared),
             };
             takers.spawn(taker.take_all(socket));
@@ -80,7 +89,7 @@ impl Gate {
 struct Taker {
     listener: Arc<Listener>,
     name: Arc<str>,
-    hosts: Arc<BTreeMap<String, Arc<Policy>>>,
+    rules: watch::Receiver<ListenerRules>,
     shared: Arc<Shared>,
 }
 
@@ -149,8 +158,7 @@ impl Taker {
         let settings = Settings {
             listener: Arc::clone(&self.name),
             legs,
-            policy: Arc::clone(&self.listener.policy),
-            hosts: Arc::clone(&self.hosts),
+            rules: self.rules.borrow().clone(),
             data: self.listener.data,
             convert: self.listener.convert,
             pinhole_lifetime: self.shared.limits.pinhole_lifetime,
@@ -159,7 +167,7 @@ impl Taker {
         };
         let shared = Arc::clone(&self.shared);
         Session::new(shared, about, settings, (client, server), place)
-            .run()
+            .run(self.rules)
             .await;
     }
 
@@ -232,6 +240,15 @@ impl Taker {
         if let Ok(Err(error)) = time::timeout(REFUSAL_TIMEOUT, told).await {
             tracing::debug!(session = id, %error, "client was gone before its 421");
         }
+    }
+}
+
+/// The rules that a listener is configured with.
+pub fn rules_of(listener: &Listener) -> ListenerRules {
+    let policy = Arc::clone(&listener.policy);
+    ListenerRules {
+        policy,
+        hosts: Arc::new(listener.hosts.clone()),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::net::Ports;
 use crate::rules::Window;
 
 pub use flows::Flows;
-pub use listener::Gate;
+pub use listener::{Gate, RulesSender, rules_of};
 
 use counts::Counts;
 

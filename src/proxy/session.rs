@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time;
 
 use crate::audit::{self, Entry};
-use crate::inspect::{Action, EndReason, Event, Inspector, PinholeNews, Record, Settings, Side};
+use crate::inspect::{
+    Action, EndReason, Event, Inspector, ListenerRules, PinholeNews, Record, Settings, Side,
+};
 
 use super::counts::Place;
 use super::flows::News;
@@ -64,7 +66,8 @@ impl Session {
     }
 
     /// Serves the session to its end.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, mut rules: watch::Receiver<ListenerRules>) {
+        let mut reloading = true;
         let mut stop = self.shared.stop.clone();
         let mut stopping = false;
         loop {
@@ -87,6 +90,14 @@ impl Session {
                         self.inspector.handle_pinhole(id, news, Instant::now());
                     }
                     News::Window(news) => self.inspector.handle_window(news, Instant::now()),
+                },
+                changed = rules.changed(), if reloading => match changed {
+                    Ok(()) => {
+                        let rules = rules.borrow_and_update().clone();
+                        self.inspector.handle_rules(rules, Instant::now());
+                    }
+                    // Nobody is left who could give new ones.
+                    Err(_) => reloading = false,
                 },
                 () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
                 () = stopped(&mut stop), if !stopping => {

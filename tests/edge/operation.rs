@@ -11,6 +11,7 @@ crate::claims![
     a_bad_configuration_changes_nothing_in_the_kernel,
     a_start_that_fails_leaves_nothing,
     check_tells_good_bad_and_misuse_apart,
+    sighup_gives_live_sessions_new_rules_and_bad_files_change_nothing,
     p60_the_password_appears_nowhere,
     the_record_of_a_transfer_names_all_of_it,
     a_published_server_sees_its_clients,
@@ -253,4 +254,20 @@ fn a_published_server_sees_its_clients() {
         let server = Peer::accept(&control);
         assert_eq!(server.other_end().ip().to_canonical().to_string(), client);
     }
+}
+
+fn sighup_gives_live_sessions_new_rules_and_bad_files_change_nothing() {
+    let lab = Lab::behind_nat();
+    let _server = lab.vsftpd();
+    let gate = lab.gate();
+    let mut client = Peer::dial(&lab.client, "198.51.100.20:21");
+    client.log_in();
+    client.ask("SYST", "215");
+    gate.reload("rules: [{id: x, alow: true}]", "nothing was reloaded");
+    client.ask("SYST", "215");
+    let no_syst =
+        "rules: [{id: no-syst, deny: 502 Not said, command: SYST}, {id: all, allow: true}]";
+    gate.reload(no_syst, "reloaded the rules of 1 listener");
+    client.ask("SYST", "502 Not said");
+    client.ask("NOOP", "200");
 }

@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::inspect::{Action, Event, Inspector, PinholeNews, Settings, Side, Transferred};
+use portcullis::inspect::{
+    Action, Event, Inspector, ListenerRules, PinholeNews, Settings, Side, Transferred,
+};
 use portcullis::nat::Legs;
 use portcullis::pinhole::{Counters, Pinhole, PinholeId};
 use portcullis::rules::{DataPath, Decision, Policy};
@@ -65,11 +67,13 @@ impl Dialogue {
                 server,
                 seen,
             },
-            policy: read(policy),
             pinhole_lifetime: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(900),
             client_is_edge: false,
-            hosts: Arc::new(hosts),
+            rules: ListenerRules {
+                policy: read(policy),
+                hosts: Arc::new(hosts),
+            },
             data: DataPath::Kernel,
             convert: true,
         };
@@ -86,6 +90,16 @@ impl Dialogue {
         };
         dialogue.drain();
         dialogue
+    }
+
+    /// Gives the session new rules.
+    pub(crate) fn reload(&mut self, policy: &str) -> &mut Self {
+        let policy = Arc::new(Policy::parse("test.yaml", policy).expect("a policy"));
+        let hosts = Arc::new(BTreeMap::new());
+        self.inspector
+            .handle_rules(ListenerRules { policy, hosts }, self.now);
+        self.drain();
+        self
     }
 
     /// Past greeting and login, nothing left to hear.

@@ -249,5 +249,7 @@ fn news_of_unknown_pinholes_change_nothing() {
 #[test]
 fn nothing_is_said_into_tls() {
     let mut dialogue = begun(PASS);
-    dialogue.after(Duration::from_secs(901)).expect(&["close both", "ended: Idle"]);
+    dialogue
+        .after(Duration::from_secs(901))
+        .expect(&["close both", "ended: Idle"]);
 }

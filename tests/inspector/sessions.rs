@@ -373,3 +373,13 @@ rules:
         .server("530 too many users")
         .expect(&["C< 530 too many users"]);
 }
+
+#[test]
+fn new_rules_decide_from_the_next_command_on() {
+    let mut dialogue = behind_nat();
+    dialogue.client("DELE a").server("250 ok").forget();
+    let deny = "rules: [{id: no-dele, deny: true, command: DELE}, {id: all, allow: true}]";
+    dialogue.reload(deny).client("DELE a");
+    dialogue.expect(&["deny DELE by no-dele", "C< 550 Permission denied by policy"]);
+    dialogue.client("NOOP").expect(&["S< NOOP"]);
+}

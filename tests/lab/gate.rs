@@ -72,7 +72,7 @@ impl Gate {
             .command(env!("CARGO_BIN_EXE_portcullis"))
             .args(["run", "--config"])
             .arg(path)
-            .env("RUST_LOG", "portcullis=trace")
+            .env("PORTCULLIS_LOG", "portcullis=trace")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -142,6 +142,16 @@ impl Gate {
         wait_until("portcullis to stop", || {
             self.process.try_wait().expect("it is our child")
         })
+    }
+
+    /// Gives it another policy and tells it by SIGHUP; waits until it says `word`.
+    pub(crate) fn reload(&self, policy: &str, word: &str) {
+        let rules = self.audit.with_file_name("policy.yaml");
+        std::fs::write(rules, policy).expect("the directory is ours");
+        self.signal(Signal::HUP);
+        wait_until("portcullis to reload", || {
+            self.output().contains(word).then_some(())
+        });
     }
 
     /// Kills it as `kill -9` does.
