@@ -28,6 +28,22 @@ pub(crate) fn tests() -> Vec<Trial> {
             }
         }
     }
+    let others: [(&str, fn()); 2] = [
+        (
+            "the_server_sees_a_named_address",
+            the_server_sees_a_named_address,
+        ),
+        (
+            "a_published_server_may_see_the_edge",
+            a_published_server_may_see_the_edge,
+        ),
+    ];
+    for (name, test) in others {
+        tests.push(Trial::test(name, move || {
+            test();
+            Ok(())
+        }));
+    }
     tests.push(Trial::test(
         "without_nat_both_ends_keep_their_addresses",
         || {
@@ -113,4 +129,66 @@ audit: { output: AUDIT }
         Vec::<serde_json::Value>::new(),
         "nothing needed rewriting"
     );
+}
+
+/// Fetches a file in both modes over each family, through this configuration; gives the server's log.
+fn fetch_in_both_modes(lab: &Lab, config: &str) -> String {
+    let server = lab.vsftpd();
+    std::fs::copy(lab.random_file("original", 300_000), server.file("kept")).unwrap();
+    let _gate = lab.portcullis(config, "rules: [ { id: all, allow: true } ]\n");
+    for family in [Family::V4, Family::V6] {
+        for flags in ["", "--ftp-port -"] {
+            let back = lab.dir.join("back");
+            lab.client(&format!(
+                "curl -sS -m 20 {flags} ftp://{}/kept -o {}",
+                lab.dialled(family),
+                back.display()
+            ));
+            assert!(same(&lab.dir.join("original"), &back), "{family:?} {flags}");
+        }
+    }
+    server.log()
+}
+
+fn the_server_sees_a_named_address() {
+    let lab = Lab::behind_nat();
+    lab.edge.sh(
+        "ip addr add 198.51.100.7/24 dev wan0; ip -6 addr add 2001:db8:51::7/64 dev wan0 nodad",
+    );
+    let log = fetch_in_both_modes(
+        &lab,
+        "listeners:
+  - name: lan
+    transparent: { interfaces: [lan0] }
+    server-sees: [198.51.100.7, 2001:db8:51::7]
+    rules: policy.yaml
+audit: { output: AUDIT }
+",
+    );
+    for address in ["::ffff:198.51.100.7", "2001:db8:51::7"] {
+        assert!(
+            log.contains(&format!("CONNECT: Client \"{address}\"")),
+            "{log}"
+        );
+    }
+}
+
+fn a_published_server_may_see_the_edge() {
+    let lab = Lab::published();
+    let log = fetch_in_both_modes(
+        &lab,
+        "listeners:
+  - name: published
+    published: { listen: [198.51.100.1, '2001:db8:51::1'], server: [10.70.0.2, 'fd70::2'] }
+    server-sees: edge
+    rules: policy.yaml
+audit: { output: AUDIT }
+",
+    );
+    for address in ["::ffff:10.70.0.1", "fd70::1"] {
+        assert!(
+            log.contains(&format!("CONNECT: Client \"{address}\"")),
+            "{log}"
+        );
+    }
 }
