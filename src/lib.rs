@@ -1,7 +1,7 @@
 //! Portcullis, the FTP gate for Linux edges: the library behind the `portcullis` program.
 //!
-//! Dependencies point one way: `cli → app → proxy → firewall · audit · conntrack · net → inspect →
-//! rules · nat → ftp · pinhole`. `ftp`, `nat`, `rules`, `inspect` and `pinhole` are pure: no socket,
+//! Dependencies point one way: `cli → app → proxy → firewall · relay · audit · conntrack → net →
+//! inspect → rules · nat → ftp · pinhole`. `ftp`, `nat`, `rules`, `inspect` and `pinhole` are pure: no socket,
 //! no clock, no randomness, no async. `tests/architecture.rs` holds both statements.
 #![cfg_attr(
     test,
@@ -25,5 +25,6 @@ pub mod nat;
 pub mod net;
 pub mod pinhole;
 pub mod proxy;
+pub mod relay;
 pub mod rules;
 pub mod yaml;

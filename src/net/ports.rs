@@ -6,9 +6,13 @@ use std::ops::RangeInclusive;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
 
 /// How many random ports are tried before [`Ports::lease`] gives up.
 pub const MAX_TRIES: usize = 64;
+
+/// Connections that may wait on a lease that listens: one is expected, and strays are taken at once.
+const LEASE_BACKLOG: i32 = 16;
 
 /// A range of ports to announce from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +31,19 @@ impl Ports {
     /// `ip` need not be an address of this machine at the moment. `None` after [`MAX_TRIES`] taken
     /// ports, for an empty range, or where the address cannot be bound at all.
     pub fn lease(&self, ip: IpAddr) -> Option<PortLease> {
+        self.lease_with(ip, Presence::Freebind)
+    }
+
+    /// As [`Ports::lease`], for an address that is another machine's or nobody's, to listen there for those
+    /// who dial it (`IP_TRANSPARENT`). Needs CAP_NET_ADMIN; and that the firewall delivers what is for
+    /// transparent sockets, as the table of portcullis does.
+    pub fn lease_transparent(&self, ip: IpAddr) -> Option<PortLease> {
+        self.lease_with(ip, Presence::Transparent)
+    }
+
+    fn lease_with(&self, ip: IpAddr, presence: Presence) -> Option<PortLease> {
         for _ in 0..MAX_TRIES {
-            match PortLease::take(ip, random_port(&self.range)?) {
+            match PortLease::take(ip, random_port(&self.range)?, presence) {
                 Ok(lease) => return Some(lease),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Err(error) => {
@@ -43,40 +58,67 @@ impl Ports {
 
 /// Proof that a port is free on this machine; dropping it frees the port.
 ///
-/// A TCP socket bound to the port and never listening: the kernel refuses the port to every other
+/// A TCP socket bound to the port and not listening: the kernel refuses the port to every other
 /// socket meanwhile, and answers a SYN that reaches it with RST.
 #[derive(Debug)]
 pub struct PortLease {
-    port: u16,
-    _bound: Socket,
+    address: SocketAddr,
+    bound: Socket,
 }
 
 impl PortLease {
     /// The port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
-    fn take(ip: IpAddr, port: u16) -> io::Result<Self> {
+    /// The address and the port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Listens on the port, which others cannot have had meanwhile. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Passes on what the kernel says.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        self.bound.set_nonblocking(true)?;
+        self.bound.listen(LEASE_BACKLOG)?;
+        TcpListener::from_std(self.bound.into())
+    }
+
+    fn take(ip: IpAddr, port: u16, presence: Presence) -> io::Result<Self> {
+        let address = SocketAddr::new(ip, port);
         let socket = Socket::new(
-            Domain::for_address(SocketAddr::new(ip, port)),
+            Domain::for_address(address),
             Type::STREAM,
             Some(Protocol::TCP),
         )?;
-        match ip {
-            IpAddr::V4(_) => socket.set_freebind_v4(true)?,
-            IpAddr::V6(_) => {
-                socket.set_only_v6(true)?;
-                socket.set_freebind_v6(true)?;
-            }
+        if ip.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        match (presence, ip) {
+            (Presence::Freebind, IpAddr::V4(_)) => socket.set_freebind_v4(true)?,
+            (Presence::Freebind, IpAddr::V6(_)) => socket.set_freebind_v6(true)?,
+            (Presence::Transparent, IpAddr::V4(_)) => socket.set_ip_transparent_v4(true)?,
+            (Presence::Transparent, IpAddr::V6(_)) => socket.set_ip_transparent_v6(true)?,
         }
         // Without SO_REUSEADDR on purpose: sharing the port would prove nothing.
-        socket.bind(&SocketAddr::new(ip, port).into())?;
+        socket.bind(&address.into())?;
         Ok(Self {
-            port,
-            _bound: socket,
+            address,
+            bound: socket,
         })
     }
+}
+
+/// Why an address can be bound that this machine does not have.
+#[derive(Clone, Copy, Debug)]
+enum Presence {
+    /// It may come to this machine later (`IP_FREEBIND`), which needs no privilege.
+    Freebind,
+    /// It is another machine's (`IP_TRANSPARENT`).
+    Transparent,
 }
 
 /// Picks one port of `range` with the kernel's generator; `None` for an empty range.
@@ -120,6 +162,16 @@ mod tests {
         assert!(Ports::new(40_000..=48_000).lease(absent).is_some());
         let absent = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7));
         assert!(Ports::new(40_000..=48_000).lease(absent).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_listens_takes_connections_on_its_port() {
+        let lease = Ports::new(40_000..=48_000).lease(HERE).unwrap();
+        let address = lease.address();
+        let listener = lease.listen().unwrap();
+        let (dialled, taken) =
+            tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        assert_eq!(dialled.unwrap().local_addr().unwrap(), taken.unwrap().1);
     }
 
     #[test]
