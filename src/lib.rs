@@ -1,7 +1,8 @@
 //! Portcullis, the FTP gate for Linux edges: the library behind the `portcullis` program.
 //!
-//! Dependencies point one way: `cli → app → proxy → firewall · conntrack · audit → net → config →
-//! inspect → rules · nat → ftp · pinhole · yaml`. `ftp`, `nat`, `rules`, `inspect` and `pinhole` are pure: no socket,
+//! Dependencies point one way: `cli → app → proxy → firewall · relay · conntrack · audit → net →
+//! config → inspect → rules · nat → ftp · pinhole · yaml`. `ftp`, `nat`, `rules`, `inspect`, `pinhole` and
+//! `yaml` are pure: no socket,
 //! no clock, no randomness, no async. `tests/architecture.rs` holds both statements.
 #![cfg_attr(
     test,

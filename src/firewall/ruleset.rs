@@ -35,8 +35,10 @@ pub fn set_size(capacity: usize) -> usize {
 ///   processors, which a lookup and a delete alone would both admit;
 /// - windows come behind all pinholes, so that a connection which has one of its own takes no place in
 ///   a window, and is translated as its pinhole says;
-/// - `socket wildcard 0`: without it the listener on 0.0.0.0 matches as well, and every connection
-///   through the edge to the bound port of any host would end here.
+/// - `deliver` passes over wildcard sockets: otherwise the listener on 0.0.0.0 matches as well, and every
+///   connection through the edge to the bound port of any host would end here. A match on `socket
+///   wildcard 0` would not do, since no half-open connection and none in TIME_WAIT matches it, and those
+///   that a transparent listener of one address takes would never be complete.
 pub fn ruleset(settings: &Settings) -> String {
     let table = &settings.kernel.table;
     let mut text = String::new();
@@ -103,6 +105,10 @@ fn intercept(text: &mut String, settings: &Settings) {
     let admitted = matches_mark("ct", settings.kernel.connection_mark);
     let admit = sets_mark("ct", settings.kernel.connection_mark);
     let deliver = sets_mark("meta", settings.kernel.packet_mark);
+    let _ = writeln!(
+        text,
+        "\tchain deliver {{\n\t\tsocket wildcard 1 return\n\t\tsocket transparent 1 {deliver} accept\n\t}}"
+    );
     text.push_str(
         "\tchain intercept {\n\t\ttype filter hook prerouting priority mangle; policy accept;\n",
     );
@@ -127,10 +133,7 @@ fn intercept(text: &mut String, settings: &Settings) {
         );
     }
     window::admit(text, &settings.windows, syn, &admit);
-    let _ = writeln!(
-        text,
-        "\t\tmeta l4proto tcp socket wildcard 0 socket transparent 1 {deliver} accept"
-    );
+    text.push_str("\t\tmeta l4proto tcp jump deliver\n");
     for listener in &settings.intercepts {
         take_control_connections(text, listener, &deliver);
     }
@@ -262,7 +265,7 @@ mod tests {
             "tcp sport 20 ip6 saddr . ip6 daddr . tcp dport @admit6_from20",
             "@leased4 counter name strays drop",
             "@window0_4 add @window0_live4",
-            "socket wildcard 0 socket transparent 1",
+            "jump deliver",
             "tproxy ip to :2121",
         ];
         let places: Vec<_> = order.iter().map(|part| position(&text, part)).collect();

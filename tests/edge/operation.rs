@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::lab::{Lab, Peer, same, wait_until};
+use crate::lab::{Family, Lab, Peer, Topology, same, wait_until};
 
 crate::claims![
     p42_kill_9_in_mid_transfer_leaves_the_transfer_and_nothing_else,
@@ -15,6 +15,9 @@ crate::claims![
     p60_the_password_appears_nowhere,
     the_record_of_a_transfer_names_all_of_it,
     a_published_server_sees_its_clients,
+    a_transfer_works_again_after_another_program_flushed_the_ruleset,
+    a_session_goes_on_after_another_program_flushed_the_ruleset,
+    sigterm_right_after_a_flush_leaves_nothing,
 ];
 
 /// Elements of portcullis' sets and maps in the edge's kernel.
@@ -95,10 +98,7 @@ fn sigterm_leaves_no_table_rule_or_route() {
             Vec::<String>::new(),
             "there was something to remove"
         );
-        let mut client = Peer::dial(
-            &lab.client,
-            &format!("{}:21", lab.dialled(crate::lab::Family::V4)),
-        );
+        let mut client = Peer::dial(&lab.client, &format!("{}:21", lab.dialled(Family::V4)));
         client.log_in();
         client.ask("EPSV", "229");
 
@@ -270,4 +270,72 @@ fn sighup_gives_live_sessions_new_rules_and_bad_files_change_nothing() {
     gate.reload(no_syst, "reloaded the rules of 1 listener");
     client.ask("SYST", "502 Not said");
     client.ask("NOOP", "200");
+}
+
+/// Takes away all that portcullis has in the kernel, and the operator's own firewall with it.
+fn flush(lab: &Lab) {
+    let flushed = lab.edge.sh(
+        "nft flush ruleset; ip rule del fwmark 0x21/0xff lookup 121; ip -6 rule del fwmark 0x21/0xff lookup 121",
+    );
+    assert!(flushed.status.success(), "{flushed:?}");
+}
+
+fn a_transfer_works_again_after_another_program_flushed_the_ruleset() {
+    for topology in [Topology::BehindNat, Topology::Published] {
+        let lab = Lab::new(topology);
+        let server = lab.vsftpd();
+        std::fs::write(server.file("a-file"), "content").unwrap();
+        let gate = lab.gate();
+
+        flush(&lab);
+
+        wait_until("the table to come back", || {
+            let tables = lab.edge.sh("nft list tables").stdout;
+            String::from_utf8_lossy(&tables)
+                .contains("portcullis")
+                .then_some(())
+        });
+        for family in [Family::V4, Family::V6] {
+            for flags in ["", "--ftp-port -"] {
+                let url = format!("ftp://{}/a-file", lab.dialled(family));
+                let got = lab.client(&format!("curl -sS -m 10 {flags} {url}"));
+                assert_eq!(got, "content", "{topology:?} {family:?} {flags}");
+            }
+        }
+        assert!(
+            gate.output().contains("is put back"),
+            "the log does not tell of it"
+        );
+        assert_eq!(
+            [routing_rules(&lab, "-4"), routing_rules(&lab, "-6")],
+            [1, 1]
+        );
+        assert!(gate.terminate().success());
+        assert_eq!(lab.kernel_state(), Vec::<String>::new());
+    }
+}
+
+/// Where the control connection lasts without the table, the next transfer does not even have to wait.
+fn a_session_goes_on_after_another_program_flushed_the_ruleset() {
+    let lab = Lab::published();
+    let _server = lab.vsftpd();
+    let gate = lab.gate();
+    let mut client = Peer::dial(&lab.client, "198.51.100.1:21");
+    client.log_in();
+
+    flush(&lab);
+
+    client.ask("EPSV", "229");
+    let open = open_elements(&lab);
+    assert!(open > 0, "no pinhole in the new table");
+    client.ask("QUIT", "221");
+    gate.event("session-end");
+}
+
+fn sigterm_right_after_a_flush_leaves_nothing() {
+    let lab = Lab::behind_nat();
+    let gate = lab.gate();
+    flush(&lab);
+    assert!(gate.terminate().success());
+    assert_eq!(lab.kernel_state(), Vec::<String>::new());
 }

@@ -1,4 +1,5 @@
-//! The kernel's side, tried on the running kernel: firewall, connection tracking, transparent sockets.
+//! The kernel's side, tried on the running kernel: firewall, connection tracking, transparent sockets,
+//! the relay.
 //!
 //! Re-enters itself through `unshare`, so that an ordinary user can run it and nothing outside is
 //! touched; needs nft, ip, conntrack and unshare. Fails, never skips, where it cannot run.
@@ -17,6 +18,7 @@ mod installing;
 mod lab;
 mod opening;
 mod pinholes;
+mod relaying;
 mod windows;
 
 use std::env;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         following::trials(),
         control::trials(),
         windows::trials(),
+        relaying::trials(),
         healing::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
