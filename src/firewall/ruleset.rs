@@ -35,8 +35,9 @@ pub fn set_size(capacity: usize) -> usize {
 ///   processors, which a lookup and a delete alone would both admit;
 /// - windows come behind all pinholes, so that a connection which has one of its own takes no place in
 ///   a window, and is translated as its pinhole says;
-/// - `socket wildcard 0`: without it the listener on 0.0.0.0 matches as well, and every connection
-///   through the edge to the bound port of any host would end here.
+/// - `socket wildcard 1` leaves first: it is the listener on 0.0.0.0, by which every connection through the
+///   edge to the bound port of any host would end here. What is left need not be asked about it; `socket
+///   wildcard 0` would be wrong, since it never matches a connection in its handshake or in TIME_WAIT.
 pub fn ruleset(settings: &Settings) -> String {
     let table = &settings.kernel.table;
     let mut text = String::new();
@@ -49,6 +50,7 @@ pub fn ruleset(settings: &Settings) -> String {
     }
     window::declare(&mut text, &settings.windows, set_size(settings.capacity));
     text.push_str("\tcounter strays {\n\t}\n");
+    take(&mut text, settings);
     intercept(&mut text, settings);
     translate(&mut text, settings);
     text.push_str("}\n");
@@ -99,6 +101,16 @@ fn declare_sets(text: &mut String, Family { digit, ip }: Family, size: usize) {
     }
 }
 
+/// Declares the chain that takes control connections on their way.
+fn take(text: &mut String, settings: &Settings) {
+    let deliver = sets_mark("meta", settings.kernel.packet_mark);
+    text.push_str("\tchain take {\n");
+    for listener in &settings.intercepts {
+        take_control_connections(text, listener, &deliver);
+    }
+    text.push_str("\t}\n");
+}
+
 fn intercept(text: &mut String, settings: &Settings) {
     let admitted = matches_mark("ct", settings.kernel.connection_mark);
     let admit = sets_mark("ct", settings.kernel.connection_mark);
@@ -129,12 +141,10 @@ fn intercept(text: &mut String, settings: &Settings) {
     window::admit(text, &settings.windows, syn, &admit);
     let _ = writeln!(
         text,
-        "\t\tmeta l4proto tcp socket wildcard 0 socket transparent 1 {deliver} accept"
+        "\t\tmeta l4proto tcp socket wildcard 1 goto take\n\
+         \t\tmeta l4proto tcp socket transparent 1 {deliver} accept\n\
+         \t\tgoto take\n\t}}"
     );
-    for listener in &settings.intercepts {
-        take_control_connections(text, listener, &deliver);
-    }
-    text.push_str("\t}\n");
 }
 
 fn take_control_connections(text: &mut String, listener: &Intercept, deliver: &str) {
@@ -262,8 +272,8 @@ mod tests {
             "tcp sport 20 ip6 saddr . ip6 daddr . tcp dport @admit6_from20",
             "@leased4 counter name strays drop",
             "@window0_4 add @window0_live4",
-            "socket wildcard 0 socket transparent 1",
-            "tproxy ip to :2121",
+            "socket wildcard 1 goto take",
+            "socket transparent 1",
         ];
         let places: Vec<_> = order.iter().map(|part| position(&text, part)).collect();
         assert!(places.is_sorted(), "{places:?}");
