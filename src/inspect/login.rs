@@ -67,8 +67,9 @@ impl Inspector {
     pub(super) fn host_taken(&mut self, policy: Arc<Policy>, code: u16) -> Option<Vec<u8>> {
         match code {
             200..300 => self.policy = policy,
-            // A server that does not know HOST has one host; the rules are still those asked for.
-            500 | 502 => {
+            // A server that does not know HOST has one host; the rules are still those asked for. Some
+            // (vsftpd) answer 530 to all that they do not know before login.
+            500 | 502 | 530 => {
                 self.policy = policy;
                 self.hidden_features = None;
                 return Some(b"220 Host accepted.\r\n".to_vec());

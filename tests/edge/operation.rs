@@ -14,6 +14,7 @@ crate::claims![
     p60_the_password_appears_nowhere,
     the_record_of_a_transfer_names_all_of_it,
     a_published_server_sees_its_clients,
+    transfers_work_again_after_another_program_flushed_the_ruleset,
 ];
 
 /// Elements of portcullis' sets and maps in the edge's kernel.
@@ -253,4 +254,38 @@ fn a_published_server_sees_its_clients() {
         let server = Peer::accept(&control);
         assert_eq!(server.other_end().ip().to_canonical().to_string(), client);
     }
+}
+
+fn transfers_work_again_after_another_program_flushed_the_ruleset() {
+    let lab = Lab::behind_nat();
+    let server = lab.vsftpd();
+    std::fs::copy(lab.random_file("original", 300_000), server.file("kept")).unwrap();
+    let gate = lab.gate();
+    let fetches = |flags| {
+        let back = lab.dir.join("back");
+        drop(std::fs::remove_file(&back));
+        let url = "ftp://198.51.100.20/kept";
+        let command = format!("curl -sS -m 5 {flags} {url} -o {}", back.display());
+        lab.client.sh(&command).status.success() && same(&lab.dir.join("original"), &back)
+    };
+    assert!(fetches("--ftp-port -"));
+    let mut before = Peer::dial(&lab.client, "198.51.100.20:21");
+    before.log_in();
+
+    assert!(lab.edge.sh("nft flush ruleset").status.success());
+
+    wait_until("the table to be back", || {
+        (routing_rules(&lab, "-4") == 1
+            && !lab
+                .edge
+                .sh("nft list table inet portcullis")
+                .stdout
+                .is_empty())
+        .then_some(())
+    });
+    assert!(fetches("--ftp-port -"), "active mode");
+    assert!(fetches(""), "passive mode");
+    before.ask("NOOP", "200");
+    assert!(gate.terminate().success());
+    assert_eq!(lab.kernel_state(), Vec::<String>::new());
 }
