@@ -17,14 +17,26 @@ mod lab;
 
 #[path = "edge/control.rs"]
 mod control;
+#[path = "edge/conversion.rs"]
+mod conversion;
+#[path = "edge/families.rs"]
+mod families;
 #[path = "edge/ground.rs"]
 mod ground;
 #[path = "edge/operation.rs"]
 mod operation;
 #[path = "edge/pinholes.rs"]
 mod pinholes;
+#[path = "edge/policy.rs"]
+mod policy;
+#[path = "edge/relay.rs"]
+mod relay;
+#[path = "edge/tls.rs"]
+mod tls;
 #[path = "edge/transfers.rs"]
 mod transfers;
+#[path = "edge/urgent.rs"]
+mod urgent;
 
 fn main() -> ExitCode {
     let tests = [
@@ -33,6 +45,12 @@ fn main() -> ExitCode {
         pinholes::tests(),
         control::tests(),
         operation::tests(),
+        tls::tests(),
+        families::tests(),
+        relay::tests(),
+        urgent::tests(),
+        conversion::tests(),
+        policy::tests(),
     ];
     lab::enter(tests.into_iter().flatten().collect())
 }

@@ -61,8 +61,9 @@ impl Inspector {
 
     /// The server's answer to HOST; gives the line for the client where it is not the server's own.
     pub(super) fn host_taken(&mut self, host: Arc<str>, code: u16) -> Option<Vec<u8>> {
-        // A server that does not know HOST has one host; the rules are still those asked for.
-        let unknown = matches!(code, 500 | 502);
+        // A server that does not know HOST has one host; the rules are still those asked for. Some
+        // (vsftpd) answer 530 to all that they do not know before login.
+        let unknown = matches!(code, 500 | 502 | 530);
         if (200..300).contains(&code) || unknown {
             self.policy = self.settings.rules.of(Some(&host));
             self.host = Some(host);

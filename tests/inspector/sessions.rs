@@ -188,16 +188,21 @@ fn p56_host_selects_the_rules_before_user_and_names_no_port() {
 
 #[test]
 fn p56_a_server_without_host_does_not_keep_the_rules_from_being_chosen() {
-    let mut dialogue = with_hosts();
-    dialogue
-        .server("220 ready")
-        .client("HOST a.example")
-        .forget();
-    dialogue
-        .server("500 what")
-        .expect(&["C< 220 Host accepted."]);
-    dialogue.client("USER ann");
-    assert_eq!(last_rule(&dialogue), "of-a");
+    // The last one is vsftpd's, to whatever it does not know before login.
+    for unknown in [
+        "500 what",
+        "502 what",
+        "530 Please login with USER and PASS.",
+    ] {
+        let mut dialogue = with_hosts();
+        dialogue
+            .server("220 ready")
+            .client("HOST a.example")
+            .forget();
+        dialogue.server(unknown).expect(&["C< 220 Host accepted."]);
+        dialogue.client("USER ann");
+        assert_eq!(last_rule(&dialogue), "of-a");
+    }
 }
 
 #[test]

@@ -16,13 +16,16 @@ const SCRATCH: &str = "PORTCULLIS_LAB_SCRATCH";
 const VSFTPD: &str = "PORTCULLIS_LAB_VSFTPD";
 
 /// Programs that the lab calls, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("curl", "curl"),
+    ("lftp", "lftp"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
 ];
 
 /// PID 1 of the namespaces. The labs' files are in memory and go with the mount namespace; an interrupt

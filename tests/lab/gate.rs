@@ -48,9 +48,9 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Starts it and waits for its `ready`.
-    pub(super) fn start(lab: &Lab, config: &str, policy: &str) -> Self {
-        let mut gate = Self::launch(lab, config, policy);
+    /// Starts it and waits for its `ready`; `wrapped` is a program with arguments that starts it, or nothing.
+    pub(super) fn start(lab: &Lab, wrapped: &[&str], config: &str, policy: &str) -> Self {
+        let mut gate = Self::launch(lab, wrapped, config, policy);
         let output = Arc::clone(&gate.output);
         wait_until("portcullis to be ready", || {
             let said = output.lock().expect("no test panics with it").clone();
@@ -65,11 +65,13 @@ impl Gate {
     }
 
     /// Starts it and waits for nothing.
-    fn launch(lab: &Lab, config: &str, policy: &str) -> Self {
+    fn launch(lab: &Lab, wrapped: &[&str], config: &str, policy: &str) -> Self {
         let (path, audit) = write(lab, config, policy);
+        let program = [wrapped, &[env!("CARGO_BIN_EXE_portcullis")]].concat();
         let mut process = lab
             .edge
-            .command(env!("CARGO_BIN_EXE_portcullis"))
+            .command(program[0])
+            .args(&program[1..])
             .args(["run", "--config"])
             .arg(path)
             .env("PORTCULLIS_LOG", "portcullis=trace")

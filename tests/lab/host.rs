@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -85,6 +86,22 @@ impl Host {
     pub(crate) fn connect_within(&self, to: &str, timeout: Duration) -> io::Result<TcpStream> {
         let to = address(to);
         self.within(|| TcpStream::connect_timeout(&to, timeout))
+    }
+
+    /// Connects from one of this host's addresses; a refused or dropped attempt is the error.
+    pub(crate) fn connect_from(
+        &self,
+        from: &str,
+        to: &str,
+        timeout: Duration,
+    ) -> io::Result<TcpStream> {
+        let (from, to) = (address(from), address(to));
+        self.within(|| {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.bind(&from.into())?;
+            socket.connect_timeout(&to.into(), timeout)?;
+            Ok(socket.into())
+        })
     }
 
     /// Listens on this host.

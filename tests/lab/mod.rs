@@ -118,7 +118,32 @@ impl Lab {
 
     /// Starts vsftpd on the server, port 21, both families.
     pub(crate) fn vsftpd(&self) -> Vsftpd {
-        Vsftpd::start(&self.server, &self.dir.join("vsftpd"), 21)
+        self.vsftpd_with(&[])
+    }
+
+    /// Like [`Lab::vsftpd`], with more lines in its configuration, such as `port_promiscuous=YES`.
+    pub(crate) fn vsftpd_with(&self, options: &[&str]) -> Vsftpd {
+        Vsftpd::start(&self.server, &self.dir.join("vsftpd"), 21, options)
+    }
+
+    /// A file with a key and a certificate for it that nobody has signed.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        let path = self.dir.join("certificate.pem");
+        let file = path.display();
+        self.client(&format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=lab \
+             -keyout {file} -out {file}.signed 2>/dev/null && cat {file}.signed >>{file}"
+        ));
+        path
+    }
+
+    /// Lets everybody reach the edge's data ports, as an operator does whose listener relays data.
+    pub(crate) fn accept_data_ports(&self) {
+        succeed(
+            Command::new(script("topology"))
+                .arg("relay")
+                .arg(self.edge.pid()),
+        );
     }
 
     /// Starts portcullis on the edge with the topology's ordinary listener and a policy that allows everything.
@@ -128,14 +153,31 @@ impl Lab {
 
     /// Like [`Lab::gate`], with more lines at the end of the configuration.
     pub(crate) fn gate_with(&self, more: &str) -> Gate {
-        Gate::start(self, &gate::ordinary(self.topology, more), gate::ALLOW_ALL)
+        self.portcullis(&gate::ordinary(self.topology, more), gate::ALLOW_ALL)
+    }
+
+    /// The ordinary listener with a policy of its own.
+    pub(crate) fn gate_by(&self, policy: &str) -> Gate {
+        self.portcullis(&gate::ordinary(self.topology, ""), policy)
     }
 
     /// Starts portcullis with this configuration and a policy (`policy.yaml`), and waits until it is ready.
     ///
     /// `AUDIT` in the configuration becomes the path that [`Gate::records`] reads.
     pub(crate) fn portcullis(&self, config: &str, policy: &str) -> Gate {
-        Gate::start(self, config, policy)
+        Gate::start(self, &[], config, policy)
+    }
+
+    /// The same as a process that has no capability and can get none.
+    pub(crate) fn portcullis_without_privilege(&self, config: &str, policy: &str) -> Gate {
+        let wrapped = [
+            "setpriv",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--ambient-caps=-all",
+            "--no-new-privs",
+        ];
+        Gate::start(self, &wrapped, config, policy)
     }
 
     /// Runs a shell command on the edge that has to end by itself, `PORTCULLIS` in it being the program and

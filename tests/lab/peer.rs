@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
+use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+
 use super::{Host, PATIENCE};
 
 /// A client or a server that does exactly as it is told.
@@ -43,11 +46,30 @@ impl Peer {
     }
 
     /// Sends these bytes as they are, in a segment of their own.
-    pub(crate) fn send(&mut self, bytes: &str) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
         self.stream
             .get_mut()
-            .write_all(bytes.as_bytes())
-            .unwrap_or_else(|error| panic!("sending {bytes:?}: {error}"));
+            .write_all(bytes)
+            .unwrap_or_else(|error| {
+                panic!("sending {:?}: {error}", String::from_utf8_lossy(bytes))
+            });
+    }
+
+    /// Sends these bytes with the last of them as urgent data.
+    pub(crate) fn send_urgent(&mut self, bytes: &[u8]) {
+        let sent = SockRef::from(self.stream.get_ref()).send_out_of_band(bytes);
+        assert_eq!(sent.ok(), Some(bytes.len()), "urgent data was not sent");
+    }
+
+    /// Waits for urgent data and takes its one byte out of the stream.
+    pub(crate) fn take_urgent(&self) -> u8 {
+        let mut byte = [0];
+        super::wait_until("urgent data", || {
+            let taken = recv(self.stream.get_ref(), &mut byte[..], RecvFlags::OOB);
+            taken.is_ok_and(|(count, _)| count == 1).then_some(())
+        });
+        byte[0]
     }
 
     /// Sends a line.
@@ -57,10 +79,13 @@ impl Peer {
 
     /// Takes a line, its end removed; `None` where the other end closed or reset instead.
     pub(crate) fn hear(&mut self) -> Option<String> {
-        let mut line = String::new();
-        match self.stream.read_line(&mut line) {
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line) {
             Ok(0) => None,
-            Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+            Ok(_) => {
+                let line = String::from_utf8_lossy(&line);
+                Some(line.trim_end_matches(['\r', '\n']).to_owned())
+            }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
             Err(error) => panic!("waiting for a line: {error}"),
         }

@@ -13,13 +13,14 @@ pub(crate) struct Vsftpd {
 
 impl Vsftpd {
     /// Starts it and waits until it listens.
-    pub(super) fn start(host: &Host, dir: &Path, port: u16) -> Self {
+    pub(super) fn start(host: &Host, dir: &Path, port: u16, options: &[&str]) -> Self {
         std::fs::create_dir(dir).expect("one server per directory");
         let mut process = host
             .command(script("vsftpd"))
             .arg(enter::vsftpd())
             .arg(dir)
             .arg(port.to_string())
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("there is a shell");
