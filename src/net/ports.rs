@@ -175,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn p32_picked_ports_are_random_and_not_sequential() {
+        let ports = Ports::new(49152..=65535);
+        let picked: Vec<u16> = (0..64)
+            .map(|_| ports.lease(Ipv4Addr::LOCALHOST.into()).unwrap().port())
+            .collect();
+        let next = |pair: &[u16]| pair[0].abs_diff(pair[1]) == 1;
+        let sequential = picked.windows(2).filter(|pair| next(pair)).count();
+        // 63 pairs, each with a chance of 1 in 8192 by chance.
+        assert!(sequential < 3, "{picked:?}");
+        let distinct: std::collections::BTreeSet<_> = picked.iter().collect();
+        assert!(distinct.len() > 56, "{picked:?}");
+    }
+
+    #[test]
     fn random_ports_stay_in_the_range_and_reach_both_ends() {
         let seen: std::collections::BTreeSet<_> = (0..500)
             .filter_map(|_| random_port(&(5000..=5003)))
