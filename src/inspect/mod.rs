@@ -127,6 +127,8 @@ pub struct Inspector {
 #[derive(Debug, Default)]
 struct Stream {
     telnet: TelnetFilter,
+    /// Urgent data came that no line has taken with it.
+    urgent: bool,
     buffer: LineBuffer,
     taken: u64,
     finished: bool,
@@ -177,6 +179,15 @@ impl Inspector {
             self.send_client(answers);
         }
         self.advance(now);
+    }
+
+    /// The next byte of this side comes as TCP urgent data. A command that it belongs to goes on in the
+    /// same way: servers look at ABOR during a transfer only when they are interrupted by it.
+    pub fn handle_urgent(&mut self, side: Side) {
+        match side {
+            Side::Client => self.client.urgent = true,
+            Side::Server => self.server.urgent = true,
+        }
     }
 
     /// Takes bytes of the server.

@@ -141,14 +141,14 @@ impl Inspector {
         };
         let repeated = std::mem::replace(preliminary, true);
         if repeated {
+            // Some servers say 1yz where they mean the end of an aborted transfer; clients bear it.
             self.violated(
                 Side::Server,
                 Violation::RepliedPreliminaryTwice { code },
                 line,
             );
-        } else {
-            self.pass_to_client(line);
         }
+        self.pass_to_client(line);
     }
 
     fn handle_unasked(&mut self, code: u16, line: &[u8], now: Instant) {

@@ -6,9 +6,11 @@
 pub mod netlink;
 mod ports;
 mod socket;
+mod urgent;
 
 pub use ports::{MAX_TRIES, PortLease, Ports};
 pub use socket::{
     BACKLOG, MAX_SOURCE_TRIES, Source, TRANSPARENT_PORTS, canonical, connect, is_local, listen,
     listen_transparent, reset,
 };
+pub use urgent::at_mark;

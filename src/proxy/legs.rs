@@ -22,8 +22,10 @@ pub(super) struct Leg {
     stream: Option<TcpStream>,
     unsent: Vec<u8>,
     sent: usize,
-    /// Where among the unsent bytes the mark of a Synch goes as urgent data.
-    urgent_at: Option<usize>,
+    /// The byte that goes as urgent data, and where among the unsent bytes.
+    urgent: Option<(usize, u8)>,
+    /// The next byte to be read is an urgent one.
+    at_mark: bool,
     finishing: bool,
 }
 
@@ -49,7 +51,8 @@ impl Leg {
             tracing::debug!(%error, "SO_OOBINLINE not set");
         }
         Self {
-            urgent_at: None,
+            urgent: None,
+            at_mark: false,
             stream: Some(stream),
             unsent: Vec::new(),
             sent: 0,
@@ -63,11 +66,27 @@ impl Leg {
         }
     }
 
-    /// Sends a Telnet Synch behind what is unsent; one that is still unsent stands for both.
+    /// Sends a Telnet Synch behind what is unsent.
     pub(super) fn push_synch(&mut self) {
-        if self.stream.is_some() && self.urgent_at.is_none() {
-            self.unsent.extend_from_slice(&SYNCH_LEAD);
-            self.urgent_at = Some(self.unsent.len());
+        self.push(&SYNCH_LEAD);
+        self.push_urgent(SYNCH_MARK);
+    }
+
+    /// Sends bytes, the last of them as urgent data.
+    pub(super) fn push_with_urgent_end(&mut self, bytes: &[u8]) {
+        if let Some((&last, rest)) = bytes.split_last() {
+            self.push(rest);
+            self.push_urgent(last);
+        }
+    }
+
+    /// Where one urgent byte is unsent, the next goes as an ordinary one: TCP knows one mark at a time.
+    fn push_urgent(&mut self, byte: u8) {
+        if self.stream.is_none() {
+        } else if self.urgent.is_none() {
+            self.urgent = Some((self.unsent.len(), byte));
+        } else {
+            self.unsent.push(byte);
         }
     }
 
@@ -76,7 +95,7 @@ impl Leg {
     }
 
     pub(super) fn has_unsent(&self) -> bool {
-        self.stream.is_some() && (self.sent < self.unsent.len() || self.urgent_at.is_some())
+        self.stream.is_some() && (self.sent < self.unsent.len() || self.urgent.is_some())
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -101,7 +120,9 @@ impl Leg {
     }
 
     /// Reads what is there and hands it on.
-    pub(super) fn take(&self, hand_on: impl FnOnce(&[u8])) -> io::Result<Taken> {
+    ///
+    /// Says whether the first of the bytes is an urgent one.
+    pub(super) fn take(&mut self, hand_on: impl FnOnce(&[u8], bool)) -> io::Result<Taken> {
         let Some(stream) = &self.stream else {
             return Ok(Taken::Nothing);
         };
@@ -109,7 +130,11 @@ impl Leg {
         match stream.try_read(&mut buffer) {
             Ok(0) => Ok(Taken::Finished),
             Ok(count) => {
-                hand_on(buffer.get(..count).unwrap_or_default());
+                let bytes = buffer.get(..count).unwrap_or_default();
+                let urgent = std::mem::take(&mut self.at_mark);
+                // A read ends at a mark, and lines end with LF: where a read did, none is looked for.
+                self.at_mark = bytes.last() != Some(&b'\n') && net::at_mark(stream)?;
+                hand_on(bytes, urgent);
                 Ok(Taken::Bytes)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
@@ -123,16 +148,16 @@ impl Leg {
             return Ok(());
         };
         loop {
-            let end = self.urgent_at.unwrap_or(self.unsent.len());
+            let end = self.urgent.map_or(self.unsent.len(), |(at, _)| at);
             let Some(rest) = self.unsent.get(self.sent..end) else {
                 break;
             };
-            let written = match (rest.is_empty(), self.urgent_at) {
+            let written = match (rest.is_empty(), self.urgent) {
                 (true, None) => break,
-                (true, Some(_)) => {
-                    let mark = || SockRef::from(stream).send_out_of_band(&[SYNCH_MARK]);
+                (true, Some((_, byte))) => {
+                    let mark = || SockRef::from(stream).send_out_of_band(&[byte]);
                     stream.try_io(Interest::WRITABLE, mark).map(|_| {
-                        self.urgent_at = None;
+                        self.urgent = None;
                         0
                     })
                 }
@@ -144,7 +169,7 @@ impl Leg {
                 Err(error) => return Err(error),
             }
         }
-        if self.sent == self.unsent.len() && self.urgent_at.is_none() {
+        if self.sent == self.unsent.len() && self.urgent.is_none() {
             self.unsent.clear();
             self.sent = 0;
             if std::mem::take(&mut self.finishing) {

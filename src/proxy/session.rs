@@ -111,14 +111,19 @@ impl Session {
     }
 
     fn read(&mut self, side: Side) {
-        let (leg, inspector) = match side {
-            Side::Client => (&self.client, &mut self.inspector),
-            Side::Server => (&self.server, &mut self.inspector),
-        };
         let now = Instant::now();
-        let taken = leg.take(|bytes| match side {
-            Side::Client => inspector.handle_client(bytes, now),
-            Side::Server => inspector.handle_server(bytes, now),
+        let (leg, inspector) = match side {
+            Side::Client => (&mut self.client, &mut self.inspector),
+            Side::Server => (&mut self.server, &mut self.inspector),
+        };
+        let taken = leg.take(|bytes, urgent| {
+            if urgent {
+                inspector.handle_urgent(side);
+            }
+            match side {
+                Side::Client => inspector.handle_client(bytes, now),
+                Side::Server => inspector.handle_server(bytes, now),
+            }
         });
         match taken {
             Ok(Taken::Bytes | Taken::Nothing) => {}
@@ -140,6 +145,8 @@ impl Session {
                     if self.unrecorded => {}
                 Action::ToClient(bytes) => self.client.push(&bytes),
                 Action::ToServer(bytes) => self.server.push(&bytes),
+                Action::ToServerUrgent(_) if self.unrecorded => {}
+                Action::ToServerUrgent(bytes) => self.server.push_with_urgent_end(&bytes),
                 Action::Synch(Side::Client) => self.client.push_synch(),
                 Action::Synch(Side::Server) => self.server.push_synch(),
                 Action::LeasePort { id, address } => {

@@ -90,7 +90,7 @@ fn p18_announcements_inside_errors_change_nothing() {
 }
 
 #[test]
-fn p24_at_most_one_preliminary_reply_and_order_is_kept() {
+fn p24_a_second_preliminary_reply_is_recorded_and_order_is_kept() {
     let mut dialogue = behind_nat();
     open_passive(&mut dialogue);
     dialogue.client_bytes(b"RETR a\r\nNOOP\r\n").forget();
@@ -98,6 +98,7 @@ fn p24_at_most_one_preliminary_reply_and_order_is_kept() {
     dialogue.expect(&[
         "C< 150 first",
         "! server sent a second preliminary reply, 125",
+        "C< 125 second",
         "close 1",
         "C< 226 done",
         "C< 200 noop",

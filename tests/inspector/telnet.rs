@@ -92,3 +92,20 @@ fn stat_is_answered_while_a_transfer_runs() {
         .server("226 done")
         .expect(&["close 1", "C< 226 done"]);
 }
+
+#[test]
+fn p09_abor_whose_own_end_is_urgent_goes_on_so() {
+    let mut dialogue = transferring();
+    dialogue.client_bytes(b"ABOR\r");
+    dialogue
+        .inspector
+        .handle_urgent(portcullis::inspect::Side::Client);
+    dialogue
+        .client_bytes(b"\n")
+        .expect(&["S< ABOR (urgent end)"]);
+    dialogue
+        .server("426 aborted")
+        .server("226 done")
+        .client("NOOP");
+    dialogue.expect(&["close 1", "C< 426 aborted", "C< 226 done", "S< NOOP"]);
+}
