@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::lab::{Gate, Lab, Peer, REFUSAL, Vsftpd, same};
+use crate::lab::{Gate, Lab, Peer, REFUSAL, Topology, Vsftpd, same};
 
 crate::claims![
     an_ipv6_client_moves_files_with_an_ipv4_server,
@@ -14,24 +14,12 @@ crate::claims![
 
 const SERVER: &str = "[64:ff9b::c633:6414]";
 
-const NAT64: &str = "listeners:
-  - name: six
-    transparent: { interfaces: [lan0] }
-    server-sees: edge
-    nat64: 64:ff9b::/96
-    rules: policy.yaml
-audit: { output: AUDIT }
-";
-
 const ALL: &str = "rules: [ { id: all, allow: true } ]\n";
 
 /// A lab whose client has no IPv4 address and whose server has no IPv6 address.
 fn six_to_four() -> (Lab, Gate) {
-    let lab = Lab::behind_nat();
-    lab.client.sh("ip -4 address flush dev eth0");
-    lab.server.sh("ip -6 address flush dev eth0");
-    lab.accept_data_ports();
-    let gate = lab.portcullis(NAT64, ALL);
+    let lab = Lab::new(Topology::Nat64);
+    let gate = lab.gate();
     (lab, gate)
 }
 
