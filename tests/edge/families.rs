@@ -10,6 +10,7 @@ crate::claims![
     algs_tells_an_ipv6_client_what_is_translated,
     a_227_with_another_address_leads_to_the_server,
     epsv_all_holds_across_families,
+    the_prefix_leads_to_no_address_of_the_edge,
 ];
 
 const SERVER: &str = "[64:ff9b::c633:6414]";
@@ -168,4 +169,18 @@ fn epsv_all_holds_across_families() {
     client.ask("RETR a-file", "150");
     assert_eq!(std::io::read_to_string(&mut data).unwrap(), "content");
     client.expect("226");
+}
+
+fn the_prefix_leads_to_no_address_of_the_edge() {
+    let (lab, _gate) = six_to_four();
+    let _services = ["127.0.0.1:21", "198.51.100.1:21"].map(|address| lab.edge.listen(address));
+    for (address, stands_for) in [
+        ("64:ff9b::7f00:1", "127.0.0.1"),
+        ("64:ff9b::c633:6401", "198.51.100.1"),
+        ("64:ff9b::a9fe:a9fe", "169.254.169.254"),
+    ] {
+        let mut client = Peer::dial(&lab.client, &format!("[{address}]:21"));
+        let answer = client.expect("421 ");
+        assert!(answer.contains(stands_for), "'{answer}' does not say which");
+    }
 }
