@@ -67,7 +67,7 @@ fn p02_port_one_byte_at_a_time_works() {
 
 fn p03_pipelined_port_works() {
     lists(|client| {
-        client.send(&format!("NOOP\r\n{PORT}LIST\r\n"));
+        client.send(format!("NOOP\r\n{PORT}LIST\r\n"));
         client.expect("200");
         client.expect("200");
     });

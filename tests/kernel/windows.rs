@@ -17,6 +17,8 @@ const LIFETIME: Duration = Duration::from_secs(20);
 const FIRST: u16 = 5000;
 const LAST: u16 = 5010;
 
+type Check = fn(Addresses);
+
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("two_windows_of_one_pair_are_two", keeps_windows_apart),
@@ -32,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
     ];
     for (family, net) in [("ipv4", v4 as fn() -> Addresses), ("ipv6", v6)] {
-        let checks: [(&str, fn(Addresses)); 6] = [
+        let checks: [(&str, Check); 6] = [
             ("a_window_passes_its_range_for_its_pair", passes_range),
             ("a_window_holds_so_many_at_a_time", holds_limit),
             ("a_closed_window_passes_nothing_more", closes),

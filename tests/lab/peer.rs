@@ -74,7 +74,7 @@ impl Peer {
 
     /// Sends a line.
     pub(crate) fn say(&mut self, line: &str) {
-        self.send(&format!("{line}\r\n"));
+        self.send(format!("{line}\r\n"));
     }
 
     /// Takes a line, its end removed; `None` where the other end closed or reset instead.
