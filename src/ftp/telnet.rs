@@ -95,6 +95,11 @@ impl TelnetFilter {
         }
     }
 
+    /// Takes note of a Synch that only its urgency tells.
+    pub fn note_synch(&mut self) {
+        self.synch = true;
+    }
+
     /// Whether a Synch (IP or the data mark) came since this was last asked.
     pub fn take_synch(&mut self) -> bool {
         std::mem::take(&mut self.synch)

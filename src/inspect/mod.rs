@@ -176,6 +176,15 @@ impl Inspector {
         self.advance(now);
     }
 
+    /// The client's next byte came as urgent data: a Synch, even where it is no Telnet mark, since some
+    /// clients (Python's ftplib) send ABOR itself so. Inside TLS it means nothing.
+    pub fn handle_urgent(&mut self) {
+        match self.channel {
+            Channel::Plain | Channel::Cleared { .. } => self.client.telnet.note_synch(),
+            Channel::Opaque(_) => {}
+        }
+    }
+
     /// Takes the end of one side's stream: it sends no more, but may still read.
     pub fn handle_finish(&mut self, side: Side, now: Instant) {
         self.moved = now;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Shutdown;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -100,16 +101,19 @@ impl Leg {
         }
     }
 
-    /// Reads what is there and hands it on.
-    pub(super) fn take(&self, hand_on: impl FnOnce(&[u8])) -> io::Result<Taken> {
+    /// Reads what is there and hands it on, with whether its first byte came as urgent data.
+    pub(super) fn take(&self, hand_on: impl FnOnce(&[u8], bool)) -> io::Result<Taken> {
         let Some(stream) = &self.stream else {
             return Ok(Taken::Nothing);
         };
         let mut buffer = [0; READ_SIZE];
+        let awaited = has_urgent(stream);
         match stream.try_read(&mut buffer) {
             Ok(0) => Ok(Taken::Finished),
             Ok(count) => {
-                hand_on(buffer.get(..count).unwrap_or_default());
+                // A read ends before an urgent byte, so what took one began with it.
+                let urgent = awaited && !has_urgent(stream);
+                hand_on(buffer.get(..count).unwrap_or_default(), urgent);
                 Ok(Taken::Bytes)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
@@ -173,4 +177,15 @@ impl Leg {
         }
         self.close();
     }
+}
+
+/// Whether urgent data has come that was not read.
+fn has_urgent(stream: &TcpStream) -> bool {
+    let mut wanted = [PollFd::new(stream, PollFlags::PRI)];
+    // Nothing is waited for.
+    let polled = poll(&mut wanted, Some(&Timespec::default()));
+    polled.is_ok_and(|count| count > 0)
+        && wanted
+            .iter()
+            .any(|polled| polled.revents().contains(PollFlags::PRI))
 }

@@ -105,8 +105,13 @@ impl Session {
             Side::Server => (&self.server, &mut self.inspector),
         };
         let now = Instant::now();
-        let taken = leg.take(|bytes| match side {
-            Side::Client => inspector.handle_client(bytes, now),
+        let taken = leg.take(|bytes, urgent| match side {
+            Side::Client => {
+                if urgent {
+                    inspector.handle_urgent();
+                }
+                inspector.handle_client(bytes, now);
+            }
             Side::Server => inspector.handle_server(bytes, now),
         });
         match taken {

@@ -75,6 +75,16 @@ fn p09_abor_during_a_transfer_goes_on_with_its_synch() {
 }
 
 #[test]
+fn p09_an_abor_that_is_itself_urgent_goes_on_with_a_synch() {
+    let mut dialogue = transferring();
+    dialogue.client_bytes(b"ABOR\r");
+    dialogue.inspector.handle_urgent();
+    dialogue
+        .client_bytes(b"\n")
+        .expect(&["S< (synch)", "S< ABOR"]);
+}
+
+#[test]
 fn p09_a_synch_of_the_server_goes_on_to_the_client() {
     let mut dialogue = transferring();
     dialogue
