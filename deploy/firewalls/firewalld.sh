@@ -18,6 +18,11 @@ outside=${OUTSIDE:-external}
 firewall-cmd --permanent --zone="$inside" --add-port=21/tcp
 # firewall-cmd --permanent --zone="$outside" --add-port=21/tcp
 
+# Data connections that portcullis carries itself (`data: relay`, `max-bytes`, `nat64`, a server of the other
+# family) end at the edge, on both sides. The range is `kernel: { data-ports: ... }` in the configuration.
+# firewall-cmd --permanent --zone="$inside" --add-port=49152-65535/tcp
+# firewall-cmd --permanent --zone="$outside" --add-port=49152-65535/tcp
+
 if grep -qs '^FirewallBackend=iptables' /etc/firewalld/firewalld.conf; then
     for family in ipv4 ipv6; do
         firewall-cmd --permanent --direct --add-rule "$family" filter FORWARD 0 \

@@ -14,7 +14,7 @@ use tokio::time;
 use crate::audit;
 use crate::config::{Listener, ListenerKind, ServerSees};
 use crate::inspect::{EndReason, ListenerRules, Settings};
-use crate::nat::Legs;
+use crate::nat::{self, Legs};
 use crate::net::{self, Source};
 
 use super::session::{Session, record_refusal};
@@ -180,11 +180,20 @@ impl Taker {
                 let server = servers.iter().find(same).or_else(|| servers.first());
                 *server.ok_or("no server is configured")?
             }
-            // An address of the edge would lead back here, for ever.
-            ListenerKind::Transparent { .. } => match net::is_local(about.dialled.ip()) {
-                Ok(true) => return Err(format!("{} is this gate itself", about.dialled)),
-                Ok(false) | Err(_) => self.behind_prefix(about.dialled).unwrap_or(about.dialled),
-            },
+            ListenerKind::Transparent { .. } => {
+                let server = self.behind_prefix(about.dialled).unwrap_or(about.dialled);
+                // An address of the edge would lead back here, for ever; its loopback, which only the
+                // NAT64 prefix can name, would lead past the edge's firewall.
+                for address in [about.dialled, server] {
+                    if nat::is_forbidden(address.ip()) {
+                        return Err(format!("{address} is no address of a server"));
+                    }
+                    if matches!(net::is_local(address.ip()), Ok(true)) {
+                        return Err(format!("{address} is this gate itself"));
+                    }
+                }
+                server
+            }
         };
         let server = about.server;
         let timeout = self.shared.limits.connect_timeout;

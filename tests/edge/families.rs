@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::lab::{Gate, Lab, Peer, REFUSAL, Vsftpd, same};
+use crate::lab::{Gate, Lab, Peer, REFUSAL, Topology, Vsftpd, same};
 
 crate::claims![
     an_ipv6_client_moves_files_with_an_ipv4_server,
@@ -10,28 +10,17 @@ crate::claims![
     algs_tells_an_ipv6_client_what_is_translated,
     a_227_with_another_address_leads_to_the_server,
     epsv_all_holds_across_families,
+    the_prefix_leads_to_no_address_of_the_edge,
 ];
 
 const SERVER: &str = "[64:ff9b::c633:6414]";
-
-const NAT64: &str = "listeners:
-  - name: six
-    transparent: { interfaces: [lan0] }
-    server-sees: edge
-    nat64: 64:ff9b::/96
-    rules: policy.yaml
-audit: { output: AUDIT }
-";
 
 const ALL: &str = "rules: [ { id: all, allow: true } ]\n";
 
 /// A lab whose client has no IPv4 address and whose server has no IPv6 address.
 fn six_to_four() -> (Lab, Gate) {
-    let lab = Lab::behind_nat();
-    lab.client.sh("ip -4 address flush dev eth0");
-    lab.server.sh("ip -6 address flush dev eth0");
-    lab.accept_data_ports();
-    let gate = lab.portcullis(NAT64, ALL);
+    let lab = Lab::new(Topology::Nat64);
+    let gate = lab.gate();
     (lab, gate)
 }
 
@@ -180,4 +169,18 @@ fn epsv_all_holds_across_families() {
     client.ask("RETR a-file", "150");
     assert_eq!(std::io::read_to_string(&mut data).unwrap(), "content");
     client.expect("226");
+}
+
+fn the_prefix_leads_to_no_address_of_the_edge() {
+    let (lab, _gate) = six_to_four();
+    let _services = ["127.0.0.1:21", "198.51.100.1:21"].map(|address| lab.edge.listen(address));
+    for (address, stands_for) in [
+        ("64:ff9b::7f00:1", "127.0.0.1"),
+        ("64:ff9b::c633:6401", "198.51.100.1"),
+        ("64:ff9b::a9fe:a9fe", "169.254.169.254"),
+    ] {
+        let mut client = Peer::dial(&lab.client, &format!("[{address}]:21"));
+        let answer = client.expect("421 ");
+        assert!(answer.contains(stands_for), "'{answer}' does not say which");
+    }
 }

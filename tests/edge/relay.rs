@@ -6,6 +6,8 @@ crate::claims![
     files_arrive_whole_through_the_relay,
     a_transfer_ends_at_its_most_bytes,
     only_the_expected_client_is_relayed,
+    a_transparent_listener_relays_as_the_edge,
+    a_transparent_listener_relays_as_the_client,
     it_serves_without_any_privilege,
 ];
 
@@ -135,6 +137,41 @@ fn only_the_expected_client_is_relayed() {
     client.ask("RETR a-file", "150");
     assert_eq!(std::io::read_to_string(&mut data).unwrap(), "content");
     client.expect("226");
+}
+
+fn a_transparent_listener_relays_as_the_edge() {
+    transparent("edge");
+}
+
+fn a_transparent_listener_relays_as_the_client() {
+    transparent("client");
+}
+
+/// Relays for clients that dial the server itself, whom the server sees as the edge or as they are.
+fn transparent(sees: &str) {
+    let lab = Lab::behind_nat();
+    lab.accept_data_ports();
+    if sees == "client" {
+        lab.server.sh(
+            "ip route add 10.60.1.0/24 via 198.51.100.1; ip route add fd60:1::/64 via 2001:db8:51::1",
+        );
+    }
+    let server = lab.vsftpd();
+    let gate = lab.portcullis(
+        &format!(
+            "listeners:
+  - name: lan
+    transparent: {{ interfaces: [lan0] }}
+    server-sees: {sees}
+    data: relay
+    rules: policy.yaml
+audit: {{ output: AUDIT }}
+"
+        ),
+        ALL,
+    );
+
+    moves_in_every_way(&lab, &gate, &server, 21);
 }
 
 fn it_serves_without_any_privilege() {

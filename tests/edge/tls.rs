@@ -103,7 +103,7 @@ fn only_for_its_client(lab: &Lab, server: &Vsftpd) {
     std::fs::copy(lab.random_file("large", 6_000_000), server.file("large")).unwrap();
     let _listener = lab.server.listen("[::]:50100");
     let [own, stranger] = match lab.topology {
-        Topology::BehindNat => ["10.60.1.2:0", "10.60.1.3:0"],
+        Topology::BehindNat | Topology::Nat64 => ["10.60.1.2:0", "10.60.1.3:0"],
         Topology::Published => ["198.51.100.40:0", "198.51.100.41:0"],
     };
     let added = stranger.trim_end_matches(":0");

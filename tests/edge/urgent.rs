@@ -4,6 +4,7 @@ use crate::lab::{Lab, Peer};
 
 crate::claims![
     p09_abor_with_a_synch_ends_a_transfer_of_vsftpd,
+    p09_an_urgent_abor_without_telnet_ends_it_too,
     p09_a_synch_reaches_the_server_as_urgent_data,
     stat_is_answered_while_a_transfer_runs,
 ];
@@ -20,6 +21,15 @@ fn abort(client: &mut Peer) {
 }
 
 fn p09_abor_with_a_synch_ends_a_transfer_of_vsftpd() {
+    ends_a_transfer(abort);
+}
+
+/// As Python's ftplib sends it.
+fn p09_an_urgent_abor_without_telnet_ends_it_too() {
+    ends_a_transfer(|client| client.send_urgent(b"ABOR\r\n"));
+}
+
+fn ends_a_transfer(abort: impl FnOnce(&mut Peer)) {
     let lab = Lab::behind_nat();
     let server = lab.vsftpd();
     std::fs::copy(lab.random_file("large", 50_000_000), server.file("large")).unwrap();

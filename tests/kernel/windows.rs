@@ -17,7 +17,7 @@ const LIFETIME: Duration = Duration::from_secs(20);
 const FIRST: u16 = 5000;
 const LAST: u16 = 5010;
 
-type Check = (&'static str, fn(Addresses));
+type Check = fn(Addresses);
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
     ];
     for (family, net) in [("ipv4", v4 as fn() -> Addresses), ("ipv6", v6)] {
-        let checks: [Check; 6] = [
+        let checks: [(&str, Check); 6] = [
             ("a_window_passes_its_range_for_its_pair", passes_range),
             ("a_window_holds_so_many_at_a_time", holds_limit),
             ("a_closed_window_passes_nothing_more", closes),

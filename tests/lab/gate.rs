@@ -30,12 +30,21 @@ const PUBLISHED: &str = r#"listeners:
     rules: policy.yaml
 audit: { output: AUDIT }
 "#;
+const NAT64: &str = r"listeners:
+  - name: six
+    transparent: { interfaces: [lan0] }
+    server-sees: edge
+    nat64: 64:ff9b::/96
+    rules: policy.yaml
+audit: { output: AUDIT }
+";
 
 /// The topology's ordinary configuration, with more lines at its end.
 pub(super) fn ordinary(topology: Topology, more: &str) -> String {
     let listener = match topology {
         Topology::BehindNat => BEHIND_NAT,
         Topology::Published => PUBLISHED,
+        Topology::Nat64 => NAT64,
     };
     format!("{listener}{more}")
 }

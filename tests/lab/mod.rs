@@ -35,6 +35,8 @@ pub(crate) enum Topology {
     BehindNat,
     /// The server's network is behind the edge, which stands for it.
     Published,
+    /// The client has IPv6 alone, the server IPv4 alone; a NAT64 prefix stands for the server's network.
+    Nat64,
 }
 
 /// An IP version, to pick one of a host's two addresses.
@@ -81,6 +83,7 @@ impl Lab {
         let word = match topology {
             Topology::BehindNat => "behind-nat",
             Topology::Published => "published",
+            Topology::Nat64 => "nat64",
         };
         succeed(Command::new(script("topology")).arg(word).args([
             client.pid(),
@@ -103,13 +106,16 @@ impl Lab {
             (Topology::BehindNat, Family::V6) => "[2001:db8:51::20]",
             (Topology::Published, Family::V4) => "198.51.100.1",
             (Topology::Published, Family::V6) => "[2001:db8:51::1]",
+            (Topology::Nat64, Family::V6) => "[64:ff9b::c633:6414]",
+            (Topology::Nat64, Family::V4) => panic!("the client has no IPv4 address"),
         }
     }
 
     /// The server's own address, as it stands in a URL.
     pub(crate) fn server_address(&self, family: Family) -> &'static str {
         match (self.topology, family) {
-            (Topology::BehindNat, Family::V4) => "198.51.100.20",
+            (Topology::BehindNat | Topology::Nat64, Family::V4) => "198.51.100.20",
+            (Topology::Nat64, Family::V6) => panic!("the server has no IPv6 address"),
             (Topology::BehindNat, Family::V6) => "[2001:db8:51::20]",
             (Topology::Published, Family::V4) => "10.70.0.2",
             (Topology::Published, Family::V6) => "[fd70::2]",
