@@ -24,8 +24,6 @@ pub enum Action {
     ToClient(Vec<u8>),
     /// Send these bytes to the server.
     ToServer(Vec<u8>),
-    /// Send these bytes to the server, the last of them as TCP urgent data.
-    ToServerUrgent(Vec<u8>),
     /// Send a Telnet Synch to this side, its mark as urgent data (RFC 959 §4.1.3).
     Synch(Side),
     /// Find a free port at this address and keep it until the pinhole is closed;

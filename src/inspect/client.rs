@@ -308,19 +308,13 @@ impl Inspector {
             ..
         } = permitted;
         let veil = self.veil_for(&command.verb, grants.mask.as_ref());
-        // Urgent data stays with its command: Telnet's Synch ahead of it (RFC 959 §4.1.3), or, as some
-        // clients send it, the end of its line.
+        // Urgent data stays with its command, as Telnet's Synch ahead of it (RFC 959 §4.1.3), which every
+        // server that can be interrupted takes; some clients make the end of ABOR's own line urgent.
         let urgent = std::mem::take(&mut self.client.urgent);
-        let line = with_line_end(line);
-        if self.client.telnet.take_synch() {
+        if self.client.telnet.take_synch() || urgent {
             self.actions.push_back(Action::Synch(Side::Server));
-            self.forward(line, shown, rule, expects);
-        } else if urgent {
-            self.actions.push_back(Action::ToServerUrgent(line));
-            self.expect(shown, rule, expects);
-        } else {
-            self.forward(line, shown, rule, expects);
         }
+        self.forward(with_line_end(line), shown, rule, expects);
         if let Some(Pending::Forwarded(forwarded)) = self.pending.back_mut() {
             forwarded.veil = veil;
         }
@@ -334,11 +328,6 @@ impl Inspector {
         expects: Expects,
     ) {
         self.send_server(line);
-        self.expect(command, rule, expects);
-    }
-
-    /// Waits for the reply to a command that goes to the server.
-    fn expect(&mut self, command: Command, rule: Arc<RuleName>, expects: Expects) {
         let (veil, preliminary) = (None, false);
         let forwarded = Forwarded {
             command,

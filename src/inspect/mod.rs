@@ -181,8 +181,8 @@ impl Inspector {
         self.advance(now);
     }
 
-    /// The next byte of this side comes as TCP urgent data. A command that it belongs to goes on in the
-    /// same way: servers look at ABOR during a transfer only when they are interrupted by it.
+    /// The next byte of this side comes as TCP urgent data. The command that it belongs to goes on with a
+    /// Synch: servers look at ABOR during a transfer only when they are interrupted by it.
     pub fn handle_urgent(&mut self, side: Side) {
         match side {
             Side::Client => self.client.urgent = true,

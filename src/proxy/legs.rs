@@ -22,8 +22,8 @@ pub(super) struct Leg {
     stream: Option<TcpStream>,
     unsent: Vec<u8>,
     sent: usize,
-    /// The byte that goes as urgent data, and where among the unsent bytes.
-    urgent: Option<(usize, u8)>,
+    /// Where among the unsent bytes the mark of a Synch goes as urgent data.
+    urgent_at: Option<usize>,
     /// The next byte to be read is an urgent one.
     at_mark: bool,
     finishing: bool,
@@ -51,7 +51,7 @@ impl Leg {
             tracing::debug!(%error, "SO_OOBINLINE not set");
         }
         Self {
-            urgent: None,
+            urgent_at: None,
             at_mark: false,
             stream: Some(stream),
             unsent: Vec::new(),
@@ -66,27 +66,11 @@ impl Leg {
         }
     }
 
-    /// Sends a Telnet Synch behind what is unsent.
+    /// Sends a Telnet Synch behind what is unsent; one that is still unsent stands for both.
     pub(super) fn push_synch(&mut self) {
-        self.push(&SYNCH_LEAD);
-        self.push_urgent(SYNCH_MARK);
-    }
-
-    /// Sends bytes, the last of them as urgent data.
-    pub(super) fn push_with_urgent_end(&mut self, bytes: &[u8]) {
-        if let Some((&last, rest)) = bytes.split_last() {
-            self.push(rest);
-            self.push_urgent(last);
-        }
-    }
-
-    /// Where one urgent byte is unsent, the next goes as an ordinary one: TCP knows one mark at a time.
-    fn push_urgent(&mut self, byte: u8) {
-        if self.stream.is_none() {
-        } else if self.urgent.is_none() {
-            self.urgent = Some((self.unsent.len(), byte));
-        } else {
-            self.unsent.push(byte);
+        if self.stream.is_some() && self.urgent_at.is_none() {
+            self.unsent.extend_from_slice(&SYNCH_LEAD);
+            self.urgent_at = Some(self.unsent.len());
         }
     }
 
@@ -95,7 +79,7 @@ impl Leg {
     }
 
     pub(super) fn has_unsent(&self) -> bool {
-        self.stream.is_some() && (self.sent < self.unsent.len() || self.urgent.is_some())
+        self.stream.is_some() && (self.sent < self.unsent.len() || self.urgent_at.is_some())
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -148,16 +132,16 @@ impl Leg {
             return Ok(());
         };
         loop {
-            let end = self.urgent.map_or(self.unsent.len(), |(at, _)| at);
+            let end = self.urgent_at.unwrap_or(self.unsent.len());
             let Some(rest) = self.unsent.get(self.sent..end) else {
                 break;
             };
-            let written = match (rest.is_empty(), self.urgent) {
+            let written = match (rest.is_empty(), self.urgent_at) {
                 (true, None) => break,
-                (true, Some((_, byte))) => {
-                    let mark = || SockRef::from(stream).send_out_of_band(&[byte]);
+                (true, Some(_)) => {
+                    let mark = || SockRef::from(stream).send_out_of_band(&[SYNCH_MARK]);
                     stream.try_io(Interest::WRITABLE, mark).map(|_| {
-                        self.urgent = None;
+                        self.urgent_at = None;
                         0
                     })
                 }
@@ -169,7 +153,7 @@ impl Leg {
                 Err(error) => return Err(error),
             }
         }
-        if self.sent == self.unsent.len() && self.urgent.is_none() {
+        if self.sent == self.unsent.len() && self.urgent_at.is_none() {
             self.unsent.clear();
             self.sent = 0;
             if std::mem::take(&mut self.finishing) {

@@ -145,8 +145,6 @@ impl Session {
                     if self.unrecorded => {}
                 Action::ToClient(bytes) => self.client.push(&bytes),
                 Action::ToServer(bytes) => self.server.push(&bytes),
-                Action::ToServerUrgent(_) if self.unrecorded => {}
-                Action::ToServerUrgent(bytes) => self.server.push_with_urgent_end(&bytes),
                 Action::Synch(Side::Client) => self.client.push_synch(),
                 Action::Synch(Side::Server) => self.server.push_synch(),
                 Action::LeasePort { id, address } => {

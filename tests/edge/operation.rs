@@ -329,6 +329,7 @@ fn a_session_goes_on_after_another_program_flushed_the_ruleset() {
     let open = open_elements(&lab);
     assert!(open > 0, "no pinhole in the new table");
     client.ask("QUIT", "221");
+    drop(client);
     gate.event("session-end");
 }
 

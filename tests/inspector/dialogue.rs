@@ -221,7 +221,6 @@ impl Dialogue {
                 | Action::FinishToClient
                 | Action::Close
                 | Action::Synch(_)
-                | Action::ToServerUrgent(_)
                 | Action::OpenWindow { .. }
                 | Action::CloseWindow { .. } => {}
             }
@@ -256,7 +255,6 @@ impl Dialogue {
                     .map(|most| format!(" up to {most} bytes"));
                 format!("open {pinhole}{from}{by}{}", most.unwrap_or_default())
             }
-            Action::ToServerUrgent(bytes) => format!("S< {} (urgent end)", line(bytes)),
             Action::Synch(side) => {
                 format!("{}< (synch)", if *side == Side::Client { 'C' } else { 'S' })
             }

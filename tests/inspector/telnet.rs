@@ -94,7 +94,7 @@ fn stat_is_answered_while_a_transfer_runs() {
 }
 
 #[test]
-fn p09_abor_whose_own_end_is_urgent_goes_on_so() {
+fn p09_abor_whose_own_end_is_urgent_goes_on_with_a_synch() {
     let mut dialogue = transferring();
     dialogue.client_bytes(b"ABOR\r");
     dialogue
@@ -102,7 +102,7 @@ fn p09_abor_whose_own_end_is_urgent_goes_on_so() {
         .handle_urgent(portcullis::inspect::Side::Client);
     dialogue
         .client_bytes(b"\n")
-        .expect(&["S< ABOR (urgent end)"]);
+        .expect(&["S< (synch)", "S< ABOR"]);
     dialogue
         .server("426 aborted")
         .server("226 done")
