@@ -50,7 +50,9 @@ def attempt(lab: Lab, originals: Path, cell: Cell, name: str) -> Attempt:
             return on_wire
         in_files = steps.fault(name, originals, lab.pub, work, output, cell.client not in DOWNLOADS_ONLY)
         if in_files:
-            return False, in_files
+            said = output.read_text(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(said) if line.strip()), "nothing")
+            return False, f"{in_files}; the client ends with: {last[:80]}"
         if status != 0 and cell.client not in EXIT_CODE_SAYS_NOTHING and name != "ABOR":
             return False, f"the client ends with {status}"
         return None

@@ -149,7 +149,9 @@ class Lab:
     def _start_gate(self, host: str) -> None:
         place = self.dir / host
         place.mkdir()
-        (place / "policy.yaml").write_text("rules: [ { id: all, allow: true } ]\n")
+        (place / "policy.yaml").write_text(
+            f"protocol: {{ {self.server.protocol} }}\nrules: [ {{ id: all, allow: true }} ]\n"
+        )
         (place / "portcullis.yaml").write_text(
             f"listeners:\n{listeners(self.topology.name, host)}audit: {{ output: {place}/eve.json }}\n"
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 import report
 import steps
 from attempt import Attempt, attempt
-from cells import CLIENTS, CORE, MODES, PLAIN, SERVERS, STEPS, TOPOLOGIES, Cell, all_cells
+from cells import CLIENTS, CORE, CORE_WITHOUT, MODES, PLAIN, SERVERS, STEPS, TOPOLOGIES, Cell, all_cells
 from lab import Lab, Places
 
 # Labs at one time: most of a cell's time is waiting.
@@ -69,8 +69,8 @@ class Plain:
 class Run:
     """One run of some cells."""
 
-    def __init__(self, cells: list[Cell], only_steps: list[str], places: Places, failures: Path, verbose: bool):
-        self.cells, self.only_steps, self.places, self.verbose = cells, only_steps, places, verbose
+    def __init__(self, cells: list[Cell], steps_of, places: Places, failures: Path, verbose: bool):
+        self.cells, self.steps_of, self.places, self.verbose = cells, steps_of, places, verbose
         self.failures = failures
         self.originals = places.scratch / "originals"
         self.outcomes: dict[tuple[Cell, str], Outcome] = {}
@@ -100,23 +100,25 @@ class Run:
             lab.close()
         with self._lock:
             self.faults += lab.faults
-            states = [self.outcomes[cell, step].state for cell in cells for step in self.only_steps]
+            states = [self.outcomes[cell, step].state for cell in cells for step in self.steps_of(cell)]
             counts = ", ".join(f"{states.count(state)} {state}" for state in ("ok", "n/a", "FAIL"))
             print(f"{topology} {server}: {counts}; {time.monotonic() - started:.0f} s", file=sys.stderr)
 
     def _cell(self, lab: Lab, cell: Cell) -> None:
         mode_missing = None
-        for step in self.only_steps:
+        for number, step in enumerate(self.steps_of(cell)):
+            started = time.monotonic()
             outcome, lacks_mode = mode_missing or self._step(lab, cell, step)
             # In later steps it may be a sign of something else.
-            if lacks_mode and step == self.only_steps[0]:
+            if lacks_mode and number == 0:
                 mode_missing = outcome, True
             with self._lock:
                 self.outcomes[cell, step] = outcome
                 if outcome.state == "FAIL":
                     print(f"FAIL {cell} {step}: {outcome.reason}", file=sys.stderr)
                 elif self.verbose:
-                    print(f"{outcome.state:4} {cell} {step} {outcome.reason}", file=sys.stderr)
+                    took = f"{time.monotonic() - started:.1f} s"
+                    print(f"{outcome.state:4} {cell} {step} {took} {outcome.reason}", file=sys.stderr)
 
     def _step(self, lab: Lab, cell: Cell, step: str) -> tuple[Outcome, bool]:
         """The outcome, and whether the cell's mode itself is not available."""
@@ -170,6 +172,12 @@ def chosen(arguments: argparse.Namespace) -> list[Cell]:
     return [cell for cell in (CORE if arguments.core else all_cells()) if wanted(cell)]
 
 
+def steps_chosen(arguments: argparse.Namespace, cell: Cell) -> list[str]:
+    """The steps of a cell that the options leave."""
+    wanted = arguments.step or STEPS
+    return [step for step in wanted if not (arguments.core and (cell.client, step) in CORE_WITHOUT)]
+
+
 def main() -> int:
     arguments = options()
     places = Places(
@@ -178,12 +186,18 @@ def main() -> int:
         portcullis=Path(os.environ["INTEROP_PORTCULLIS"]),
         shim=os.environ.get("INTEROP_SHIM", ""),
     )
-    cells, only_steps = chosen(arguments), arguments.step or list(STEPS)
+    cells = chosen(arguments)
     if not cells:
         print("no such cell: PORT and PASV exist on IPv4 only", file=sys.stderr)
         return 2
     started = time.monotonic()
-    run = Run(cells, only_steps, places, Path(os.environ["INTEROP_FAILURES"]), arguments.verbose or len(cells) == 1)
+    run = Run(
+        cells,
+        lambda cell: steps_chosen(arguments, cell),
+        places,
+        Path(os.environ["INTEROP_FAILURES"]),
+        arguments.verbose or len(cells) == 1,
+    )
     run.all()
     for fault in run.faults:
         print(f"FAULT {fault}", file=sys.stderr)

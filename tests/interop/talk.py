@@ -35,6 +35,8 @@ def missing(conversations: list[list[str]], announcing: str, verb: str | None) -
             return False, "gets no greeting"
     if answers.get("PASS") and not any(code.startswith("2") for code in answers["PASS"]):
         return False, f"is not let in: PASS is answered {answers['PASS'][0] or 'nothing'}"
+    if verb and verb not in answers and announcing not in answers:
+        return False, f"{verb} is not sent"
     used = [name for name in ANNOUNCING if any(code.startswith("2") for code in answers.get(name, []))]
     if used != [announcing]:
         instead = [name for name in used if name != announcing]
