@@ -19,10 +19,10 @@ EXIT_CODE_SAYS_NOTHING = ("tnftp", "inetutils-ftp")
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a step went; `without_mode` where the announcing verb itself did not come about."""
+    """How a step went; `hopeless` where the connection or the announcement itself did not come about."""
 
     fault: str | None
-    without_mode: bool = False
+    hopeless: bool = False
     report: str = ""
 
     @property
@@ -66,7 +66,7 @@ def attempt(lab: Lab, originals: Path, cell: Cell, name: str) -> Attempt:
     if not fault:
         steps.clear(work)
         return Attempt(None)
-    without_mode, words = fault
+    hopeless, words = fault
     report = "\n".join(
         [
             f"{cell} {name}: {words}",
@@ -81,7 +81,7 @@ def attempt(lab: Lab, originals: Path, cell: Cell, name: str) -> Attempt:
         ]
     )
     steps.clear(work)
-    return Attempt(words, without_mode, report)
+    return Attempt(words, hopeless, report)
 
 
 def run(lab: Lab, command: str, work: Path, output: Path, timeout: int) -> int | str:

@@ -74,7 +74,7 @@ def curl(step: str, job: Job) -> str | CannotDo:
 
 def lftp(step: str, job: Job) -> str | CannotDo:
     setup = (
-        "set net:max-retries 1; set net:timeout 10; set ftp:ssl-allow no; set xfer:clobber yes; set ftp:use-mlsd no;"
+        "set net:max-retries 1; set net:timeout 10; set net:reconnect-interval-base 1; set ftp:ssl-allow no; set xfer:clobber yes; set ftp:use-mlsd no;"
         f" set ftp:passive-mode {'off' if job.mode.active else 'on'};"
         f" set ftp:prefer-epsv {'on' if job.mode.verb == 'EPSV' else 'off'};"
         f" open -u {job.server.user},{job.server.password} {job.url};"
@@ -85,7 +85,7 @@ def lftp(step: str, job: Job) -> str | CannotDo:
         "STOR": "put source -o stored",
         "APPE": "put -c whole -o appended",
         "REST": "get -c small -o got",
-        "ABOR": "set net:limit-rate 2M; get big -o junk & sleep 1; kill all; set net:limit-rate 0; get small -o got",
+        "ABOR": "set net:limit-rate 2M; set net:timeout 2; get big -o junk & sleep 1; kill all; set net:limit-rate 0; get small -o got",
         "MLSD": "set ftp:use-mlsd yes; cls -1",
         "NAME": f'get "{NAMED}" -o got; put source -o "{UPLOADED}"',
         "EMPTY": "get empty -o got; put nothing -o stored-empty",

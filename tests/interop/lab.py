@@ -3,6 +3,7 @@
 Owns the network namespaces, the processes in them and their end; which client runs when is not its business.
 """
 
+import itertools
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from tap import Tap
 HERE = Path(__file__).resolve().parent
 TOPOLOGY_SCRIPT = HERE.parent / "lab" / "topology"
 PATIENCE_S = 20.0
+COUNT = itertools.count(1)
 
 TRANSPARENT = """  - name: lan
     transparent: {{ interfaces: [lan0], ports: [21], bind-port: 2121 }}
@@ -78,7 +80,7 @@ class Lab:
         self.topology = PLAIN if topology == PLAIN.name else TOPOLOGIES[topology]
         self.server = SERVERS[server]
         self.places = places
-        self.dir = places.scratch / f"{topology}-{server}"
+        self.dir = places.scratch / f"{topology}-{server}-{next(COUNT)}"
         self.root = self.dir / "server"
         self.pub = self.root / "pub"
         self.faults: list[str] = []

@@ -105,13 +105,13 @@ class Run:
             print(f"{topology} {server}: {counts}; {time.monotonic() - started:.0f} s", file=sys.stderr)
 
     def _cell(self, lab: Lab, cell: Cell) -> None:
-        mode_missing = None
+        settled = None
         for number, step in enumerate(self.steps_of(cell)):
             started = time.monotonic()
-            outcome, lacks_mode = mode_missing or self._step(lab, cell, step)
+            outcome, hopeless = settled or self._step(lab, cell, step)
             # In later steps it may be a sign of something else.
-            if lacks_mode and number == 0:
-                mode_missing = outcome, True
+            if hopeless and number == 0:
+                settled = outcome, True
             with self._lock:
                 self.outcomes[cell, step] = outcome
                 if outcome.state == "FAIL":
@@ -121,10 +121,10 @@ class Run:
                     print(f"{outcome.state:4} {cell} {step} {took} {outcome.reason}", file=sys.stderr)
 
     def _step(self, lab: Lab, cell: Cell, step: str) -> tuple[Outcome, bool]:
-        """The outcome, and whether the cell's mode itself is not available."""
+        """The outcome, and whether the other steps of the cell would come out the same."""
         plain = self.plain.known(cell, step)
         if plain and not plain.succeeded:
-            return Outcome("n/a", plain.fault), plain.without_mode
+            return Outcome("n/a", plain.fault), plain.hopeless
         through = attempt(lab, self.originals, cell, step)
         if through.succeeded:
             return Outcome("ok"), False
@@ -132,7 +132,7 @@ class Run:
         if not plain.succeeded:
             if self.verbose and plain.report:
                 self._write(f"plain-{cell}-{step}", plain.report)
-            return Outcome("n/a", plain.fault), plain.without_mode
+            return Outcome("n/a", plain.fault), plain.hopeless
         self._write(f"{cell}-{step}", through.report)
         return Outcome("FAIL", through.fault), False
 
@@ -149,7 +149,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--server", action="append", choices=SERVERS)
     parser.add_argument("--mode", action="append", type=str.upper, choices=sorted({mode.verb for mode in MODES}))
     parser.add_argument("--family", action="append", choices=("v4", "v6"))
-    parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
+    parser.add_argument("--topology", action="append", choices=(*TOPOLOGIES, PLAIN.name))
     parser.add_argument("--step", action="append", type=str.upper, choices=STEPS)
     parser.add_argument("--verbose", action="store_true", help="tell every step; keep reports of plain failures as well")
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
@@ -169,7 +169,8 @@ def chosen(arguments: argparse.Namespace) -> list[Cell]:
         )
         return all(names is None or name in names for names, name in pairs)
 
-    return [cell for cell in (CORE if arguments.core else all_cells()) if wanted(cell)]
+    topologies = arguments.topology or list(TOPOLOGIES)
+    return [cell for cell in (CORE if arguments.core else all_cells(topologies)) if wanted(cell)]
 
 
 def steps_chosen(arguments: argparse.Namespace, cell: Cell) -> list[str]:

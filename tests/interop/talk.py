@@ -23,9 +23,9 @@ def commands_and_codes(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def missing(conversations: list[list[str]], announcing: str, verb: str | None) -> tuple[bool, str] | None:
-    """What a step lacks on the wire, and whether that is the way of announcing itself; None where it lacks nothing."""
+    """What a step lacks on the wire, and whether any other step would lack it too; None where it lacks nothing."""
     if not conversations:
-        return False, "makes no control connection"
+        return True, "makes no control connection"
     answers: dict[str, list[str]] = {}
     for lines in conversations:
         for name, code in commands_and_codes(lines):
@@ -38,7 +38,8 @@ def missing(conversations: list[list[str]], announcing: str, verb: str | None) -
     if verb and verb not in answers and announcing not in answers:
         return False, f"{verb} is not sent"
     used = [name for name in ANNOUNCING if any(code.startswith("2") for code in answers.get(name, []))]
-    if used != [announcing]:
+    # After an abort some clients begin anew, in another mode.
+    if used != [announcing] and not (verb == "ABOR" and announcing in used):
         instead = [name for name in used if name != announcing]
         shown = f", {' and '.join(instead)} instead" if instead else ""
         if announcing not in answers:
