@@ -13,7 +13,7 @@ class Client(ftplib.FTP):
 
     def __init__(self, verb: str, address: str):
         self.verb = verb
-        super().__init__(timeout=15, encoding="utf-8")
+        super().__init__(timeout=8, encoding="utf-8")
         self.connect(address, 21)
         self.set_pasv(verb in ("PASV", "EPSV"))
 
