@@ -1,10 +1,7 @@
 //! The core of the interoperability matrix: real clients and servers move files through portcullis.
 //!
 //! Needs no root. What is tried, and the whole matrix: `tests/interop/run`.
-#![expect(
-    clippy::expect_used,
-    reason = "what cannot be started fails the test"
-)]
+#![expect(clippy::expect_used, reason = "what cannot be started fails the test")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,6 +12,10 @@ fn every_client_and_every_server_works_through_portcullis() {
     let output = Command::new(run)
         .arg("--core")
         .env("INTEROP_PORTCULLIS", env!("CARGO_BIN_EXE_portcullis"))
+        .env(
+            "INTEROP_FAILURES",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/interop-failures"),
+        )
         .stdin(Stdio::null())
         .output()
         .expect("there is a shell");
