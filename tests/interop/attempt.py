@@ -31,7 +31,7 @@ class Attempt:
 
 
 def attempt(lab: Lab, originals: Path, cell: Cell, name: str) -> Attempt:
-    """Does the step `name`; the report is filled in only where it failed."""
+    """Does the step `name`; the report is its transcript."""
     step = STEPS[name]
     job = Job(lab.places.cache, lab.server, lab.topology.dialled[cell.mode.family], cell.mode)
     command = COMMANDS[cell.client](name, job)
@@ -63,13 +63,10 @@ def attempt(lab: Lab, originals: Path, cell: Cell, name: str) -> Attempt:
     if fault:
         time.sleep(0.2)
         fault = judge()
-    if not fault:
-        steps.clear(work)
-        return Attempt(None)
-    hopeless, words = fault
+    hopeless, words = fault or (False, None)
     report = "\n".join(
         [
-            f"{cell} {name}: {words}",
+            f"{cell} {name}: {words or 'ok'}",
             f"$ {command}",
             f"exit code {status}",
             output.read_text(errors="replace"),

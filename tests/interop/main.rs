@@ -13,8 +13,8 @@ fn every_client_and_every_server_works_through_portcullis() {
         .arg("--core")
         .env("INTEROP_PORTCULLIS", env!("CARGO_BIN_EXE_portcullis"))
         .env(
-            "INTEROP_FAILURES",
-            concat!(env!("CARGO_TARGET_TMPDIR"), "/interop-failures"),
+            "INTEROP_REPORTS",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/interop-reports"),
         )
         .stdin(Stdio::null())
         .output()

@@ -69,9 +69,9 @@ class Plain:
 class Run:
     """One run of some cells."""
 
-    def __init__(self, cells: list[Cell], steps_of, places: Places, failures: Path, verbose: bool):
+    def __init__(self, cells: list[Cell], steps_of, places: Places, reports: Path, verbose: bool):
         self.cells, self.steps_of, self.places, self.verbose = cells, steps_of, places, verbose
-        self.failures = failures
+        self.reports = reports
         self.originals = places.scratch / "originals"
         self.outcomes: dict[tuple[Cell, str], Outcome] = {}
         self.faults: list[str] = []
@@ -127,6 +127,8 @@ class Run:
             return Outcome("n/a", plain.fault), plain.hopeless
         through = attempt(lab, self.originals, cell, step)
         if through.succeeded:
+            if self.verbose:
+                self._write(f"ok-{cell}-{step}", through.report)
             return Outcome("ok"), False
         plain = self.plain.attempt(cell, step)
         if not plain.succeeded:
@@ -137,8 +139,8 @@ class Run:
         return Outcome("FAIL", through.fault), False
 
     def _write(self, name: str, text: str) -> None:
-        self.failures.mkdir(parents=True, exist_ok=True)
-        (self.failures / f"{name.replace(' ', '-')}.txt").write_text(text)
+        self.reports.mkdir(parents=True, exist_ok=True)
+        (self.reports / f"{name.replace(' ', '-')}.txt").write_text(text)
 
 
 def options() -> argparse.Namespace:
@@ -151,7 +153,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--family", action="append", choices=("v4", "v6"))
     parser.add_argument("--topology", action="append", choices=(*TOPOLOGIES, PLAIN.name))
     parser.add_argument("--step", action="append", type=str.upper, choices=STEPS)
-    parser.add_argument("--verbose", action="store_true", help="tell every step; keep reports of plain failures as well")
+    parser.add_argument("--verbose", action="store_true", help="tell every step, and keep the transcript of each")
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -196,7 +198,7 @@ def main() -> int:
         cells,
         lambda cell: steps_chosen(arguments, cell),
         places,
-        Path(os.environ["INTEROP_FAILURES"]),
+        Path(os.environ["INTEROP_REPORTS"]),
         arguments.verbose or len(cells) == 1,
     )
     run.all()
@@ -210,7 +212,7 @@ def main() -> int:
     )
     failed = "FAIL" in states or bool(run.faults)
     if failed:
-        print(f"transcripts and records are in {run.failures}")
+        print(f"transcripts and records are in {run.reports}")
     if arguments.write:
         arguments.write.write_text(report.text(run.outcomes, places, took))
     return int(failed)
