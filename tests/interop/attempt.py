@@ -89,6 +89,7 @@ def run(lab: Lab, command: str, work: Path, output: Path, timeout: int) -> int |
         "LFTP_HOME": str(work),
         "TERM": "dumb",
         "LC_ALL": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     with output.open("wb") as file:
         client = subprocess.Popen(
