@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::audit::Audit;
-use crate::config::{AuditOutput, Config, Kernel, ListenerKind};
+use crate::config::{Config, Kernel, ListenerKind};
 use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
 use crate::net::Ports;
@@ -40,11 +40,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let ports = Ports::new(config.kernel.data_ports.clone());
     let windows = config.windows();
     let (stop, stopping) = watch::channel(false);
-    let audit = match &config.audit {
-        AuditOutput::Stdout => Audit::to_stdout(),
-        AuditOutput::File(path) => Audit::to_file(path),
-    }
-    .context("opening the record")?;
+    let audit = Audit::open(&config.audit).context("opening the record")?;
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
     let mut gates = Vec::new();
@@ -76,7 +72,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         serving.spawn(gate.serve(Arc::clone(&shared)));
     }
     tracing::info!("ready");
-    let ended = wait_for_stop().await;
+    let ended = wait_for_stop(&audit).await;
     if stop.send(true).is_err() {
         tracing::debug!("nobody was left to stop");
     }
@@ -155,7 +151,7 @@ fn take_down(installed: Installed) {
     }
 }
 
-async fn wait_for_stop() -> anyhow::Result<()> {
+async fn wait_for_stop(audit: &Audit) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
@@ -164,7 +160,12 @@ async fn wait_for_stop() -> anyhow::Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
-                tracing::warn!("SIGHUP changes nothing: restart portcullis to read its files again");
+                match audit.reopen().await {
+                    Ok(()) => tracing::info!(
+                        "SIGHUP: the record goes on in a file opened again; rules and configuration stay as they are"
+                    ),
+                    Err(error) => tracing::error!("SIGHUP: the record stays in its old file: {error}"),
+                }
             }
         }
     }
