@@ -9,6 +9,7 @@ mod forward;
 mod handle;
 mod lines;
 mod notice;
+mod replay;
 mod row;
 mod store;
 mod words;
@@ -22,6 +23,7 @@ use crate::inspect::Record;
 
 pub use encode::encode;
 pub use handle::{Audit, AuditError};
+pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};
 pub use store::{Filter, Hits, Reader, Store, StoreError};
 

@@ -148,6 +148,16 @@ impl Reader {
         }
     }
 
+    /// Gives the time from which on the store knows what rules did; `None` for an empty one.
+    ///
+    /// # Errors
+    /// Gives what SQLite said.
+    pub fn begun(&self) -> Result<Option<i64>, StoreError> {
+        let first = "SELECT min(first_use) FROM rules";
+        let found = self.connection.query_row(first, [], |row| row.get(0));
+        found.map_err(|error| self.unread(&error))
+    }
+
     /// Gives all rules that ever decided, the busiest first, each with at most `clients` clients.
     ///
     /// # Errors
