@@ -23,6 +23,8 @@ mod ground;
 mod operation;
 #[path = "edge/pinholes.rs"]
 mod pinholes;
+#[path = "edge/record.rs"]
+mod record;
 #[path = "edge/transfers.rs"]
 mod transfers;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         pinholes::tests(),
         control::tests(),
         operation::tests(),
+        record::tests(),
     ];
     lab::enter(tests.into_iter().flatten().collect())
 }

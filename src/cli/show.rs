@@ -65,11 +65,12 @@ pub(super) fn csv(cells: &[String]) -> String {
     let shown: Vec<String> = cells
         .iter()
         .map(|cell| {
-            let guarded = match cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+            let cell = plain(cell);
+            let guarded = match cell.starts_with(['=', '+', '-', '@']) {
                 true => format!("'{cell}"),
-                false => cell.clone(),
+                false => cell,
             };
-            match guarded.contains([',', '"', '\n', '\r']) {
+            match guarded.contains([',', '"']) {
                 true => format!("\"{}\"", guarded.replace('"', "\"\"")),
                 false => guarded,
             }
