@@ -22,7 +22,7 @@ enum Type {
     Text,
     Boolean,
     Texts,
-    Section(&'static [(&'static str, Type)]),
+    Section(&'static [(&'static str, Self)]),
     /// `^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d+[+\-]\d+$`
     Timestamp,
 }
@@ -155,13 +155,13 @@ fn check(
                 list.is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_string))
             }
             Timestamp => value.as_str().is_some_and(is_timestamp),
-            Section(schema) => match value {
-                Value::Object(inner) => {
+            Section(schema) => {
+                let inner = value.as_object();
+                if let Some(inner) = inner {
                     check(inner, schema, &format!("{at}{field}."), line);
-                    true
                 }
-                _ => false,
-            },
+                inner.is_some()
+            }
         };
         assert!(fits, "{at}{field} is no {kind:?} in {line:?}");
     }

@@ -1,6 +1,7 @@
 //! `portcullis run`: privileges, listeners, kernel, sessions, and everything taken back at the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -8,6 +9,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::audit::Audit;
 use crate::config::{Config, Kernel, ListenerKind};
@@ -15,6 +17,9 @@ use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
 use crate::net::Ports;
 use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
+
+/// How long opening the record's file again may hold up other signals.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until a signal says stop.
 ///
@@ -159,15 +164,18 @@ async fn wait_for_stop(audit: &Audit) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                match audit.reopen().await {
-                    Ok(()) => tracing::info!(
-                        "SIGHUP: the record goes on in a file opened again; rules and configuration stay as they are"
-                    ),
-                    Err(error) => tracing::error!("SIGHUP: the record stays in its old file: {error}"),
-                }
-            }
+            _ = hangup.recv() => reopen(audit).await,
         }
+    }
+}
+
+/// The record goes on in the file that has its name, after a rotation has moved the old one away.
+async fn reopen(audit: &Audit) {
+    // A disk that hangs must not keep the signals behind this one from being heard.
+    match timeout(REOPEN_TIMEOUT, audit.reopen()).await {
+        Ok(Ok(())) => tracing::info!("opened the file of the record again"),
+        Ok(Err(error)) => tracing::error!("the record stays in the file it was in: {error}"),
+        Err(_elapsed) => tracing::error!("the record's file is not opened again so far"),
     }
 }
 

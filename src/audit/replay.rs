@@ -185,13 +185,13 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// 500 and 502 say that the server does not know HOST, and the rules are still those asked for.
+    /// 500, 502 and 530 say that the server does not know HOST, and the rules are still those asked for.
     fn refused_host(&mut self, line: &Line) {
         let Some(ftp) = line.ftp.as_ref().filter(|ftp| ftp.command == "HOST") else {
             return;
         };
         let code = first(&ftp.completion_code);
-        if code.starts_with(['4', '5']) && code != "500" && code != "502" {
+        if code.starts_with(['4', '5']) && !["500", "502", "530"].contains(&code) {
             self.policies_by_flow.remove(&line.flow_id);
         }
     }

@@ -27,11 +27,15 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long the end of the program waits for a write that fails.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between two steps of retention while there is more to take out.
+/// Between two steps of retention while there is more to take out and nothing to write; while there
+/// is, each batch is followed by a step, which takes out more than a batch brings in.
 const RETAIN_SOON: Duration = Duration::from_millis(50);
 
-/// Between two looks at whether there is anything to take out.
-const RETAIN_LATER: Duration = Duration::from_secs(10);
+/// Between two looks at whether there is anything to take out, while events come.
+const RETAIN_LATER: Duration = Duration::from_secs(1);
+
+/// The same while nothing comes: only age makes work then.
+const RETAIN_IDLE: Duration = Duration::from_secs(30);
 
 /// What the writer says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +65,11 @@ pub(super) struct Writer {
     rows: Vec<Row>,
     stored: bool,
     failing_since: Option<SystemTime>,
+    /// When to look at what is too old or too much, if no batch brings that about.
     retain_at: Instant,
+    /// Whether the last look left something to take out.
+    retain_more: bool,
+    retained_at: Instant,
 }
 
 /// What the writer woke up for.
@@ -92,6 +100,8 @@ impl Writer {
             stored: true,
             failing_since: None,
             retain_at: Instant::now(),
+            retain_more: true,
+            retained_at: Instant::now(),
         }
     }
 
@@ -106,10 +116,12 @@ impl Writer {
                         self.encode(&entry);
                     }
                     result = self.write_batch(count);
-                    self.retain_if_due();
+                    if self.retain_more || self.retained_at.elapsed() >= RETAIN_LATER {
+                        self.retain();
+                    }
                 }
                 Wake::Reopen(asked) => self.reopen(asked),
-                Wake::Retain => self.retain_if_due(),
+                Wake::Retain => self.retain(),
                 Wake::End => break,
             }
         }
@@ -258,19 +270,21 @@ impl Writer {
 
     /// Takes out a little of what is too old or too much. Where that fails, the store is too large for
     /// a while, and nothing is lost.
-    fn retain_if_due(&mut self) {
-        let now = Instant::now();
-        if now < self.retain_at {
-            return;
-        }
+    fn retain(&mut self) {
         let Some(store) = &mut self.outputs.store else {
             return;
         };
-        let more = store.retain(SystemTime::now()).unwrap_or_else(|error| {
+        self.retain_more = store.retain(SystemTime::now()).unwrap_or_else(|error| {
             tracing::warn!("old events stay: {error}");
             false
         });
-        self.retain_at = now + if more { RETAIN_SOON } else { RETAIN_LATER };
+        self.retained_at = Instant::now();
+        let pause = if self.retain_more {
+            RETAIN_SOON
+        } else {
+            RETAIN_IDLE
+        };
+        self.retain_at = self.retained_at + pause;
     }
 }
 

@@ -98,6 +98,13 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<AuditSettings> {
     let syslog = syslog.and_then(|node| syslog_peer(node, report));
     let journald = map.optional("journald");
     let journald = journald.and_then(|node| report.boolean(node, "`journald`"));
+    if let (Some(AuditOutput::File(lines)), Some(store)) = (&output, &store)
+        && *lines == store.path
+    {
+        let help = "give the lines and the database a file each";
+        let message = "`output` and `store` are the same file";
+        report.error(map.head(), message, help);
+    }
     map.finish(report);
     Some(AuditSettings {
         output: output?,

@@ -7,14 +7,14 @@ use rusqlite::TransactionBehavior;
 use super::super::row::micros;
 use super::{Store, StoreError};
 
-/// Events that one step takes out at most: a few milliseconds of work.
-const STEP: i64 = 500;
+/// Events that one step takes out at most, more than a batch brings in: some milliseconds of work.
+const STEP: i64 = 600;
 
 /// Free pages that one step gives back to the disk at most.
 const VACUUM_STEP: i64 = 256;
 
 impl Store {
-    /// Takes out at most 500 events that are too old or too many; true where there is more to do.
+    /// Takes out at most 600 events that are too old or too many; true where there is more to do.
     ///
     /// The counts of the rules stay as they are.
     ///
