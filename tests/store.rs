@@ -318,6 +318,23 @@ fn a_later_schema_and_a_foreign_database_are_told() {
 }
 
 #[test]
+fn the_end_of_the_writer_leaves_one_file() {
+    let folder = Folder::new("end");
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.build().unwrap();
+    runtime.block_on(async {
+        let audit = Audit::open(&settings(&folder.0)).unwrap();
+        audit.accept(entry(1)).await.unwrap();
+        audit.finish().await.unwrap();
+    });
+    let path = folder.store().path;
+    for beside in ["audit.db-wal", "audit.db-shm"] {
+        assert!(!folder.0.join(beside).exists(), "{beside}");
+    }
+    assert_eq!(flows(&path), [1]);
+}
+
+#[test]
 fn is_for_owner_and_group_alone() {
     let folder = Folder::new("mode");
     let settings = folder.store();

@@ -128,6 +128,9 @@ impl Writer {
         for forwarder in self.outputs.forwarders.drain(..) {
             forwarder.finish();
         }
+        // Closed before the end is told, or the program would be gone first: closing brings the
+        // write-ahead log into the database.
+        self.outputs.store = None;
         self.tell.send_replace(Health::Ended(result));
     }
 

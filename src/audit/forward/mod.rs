@@ -158,6 +158,9 @@ impl Copier {
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 tracing::warn!(lost, "lines were not copied to {}", self.peer.name());
+                if self.ending.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let now = SystemTime::now();
                 let row = notice::uncopied(now, lost);
                 self.deliver(&Message {
