@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params, params_from_iter};
+use rusqlite::{Connection, OpenFlags, RowIndex, params, params_from_iter};
 
 use crate::rules::Glob;
 
@@ -202,7 +202,7 @@ impl Reader {
     fn page(&self, filter: &Filter, after: i64) -> rusqlite::Result<Vec<Row>> {
         let text = |text: &Option<String>| text.clone().map(Value::from);
         let flow = filter.flow.map(|flow| i64::try_from(flow).unwrap_or(-1));
-        let mut query = String::from("SELECT * FROM events WHERE seq > ?");
+        let mut query = format!("SELECT {COLUMNS} FROM events WHERE seq > ?");
         let mut values = vec![Value::from(after)];
         for (value, condition) in [
             (filter.since.map(Value::from), " AND time >= ?"),
@@ -297,35 +297,39 @@ fn uri(path: &Path) -> String {
     format!("file:{}", text.replace('#', "%23"))
 }
 
+/// The columns in the order that [`row_of`] takes them: names would be looked up for each row.
+const COLUMNS: &str = "seq, time, session, flow, kind, client, server, listener, user, rule, rule_at, \
+    verb, path, outcome, code, bytes, packets, duration_ms, line";
+
 fn row_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
-        seq: row.get("seq")?,
-        time: row.get("time")?,
-        session: unsigned(row, "session")?,
-        flow: unsigned(row, "flow")?,
-        kind: row.get("kind")?,
-        client: row.get("client")?,
-        server: row.get("server")?,
-        listener: row.get("listener")?,
-        user: row.get("user")?,
-        rule: row.get("rule")?,
-        rule_at: row.get("rule_at")?,
-        verb: row.get("verb")?,
-        path: row.get("path")?,
-        outcome: row.get("outcome")?,
-        code: row.get("code")?,
-        bytes: maybe_unsigned(row, "bytes")?,
-        packets: maybe_unsigned(row, "packets")?,
-        duration_ms: maybe_unsigned(row, "duration_ms")?,
-        line: row.get("line")?,
+        seq: row.get(0)?,
+        time: row.get(1)?,
+        session: unsigned(row, 2)?,
+        flow: unsigned(row, 3)?,
+        kind: row.get(4)?,
+        client: row.get(5)?,
+        server: row.get(6)?,
+        listener: row.get(7)?,
+        user: row.get(8)?,
+        rule: row.get(9)?,
+        rule_at: row.get(10)?,
+        verb: row.get(11)?,
+        path: row.get(12)?,
+        outcome: row.get(13)?,
+        code: row.get(14)?,
+        bytes: maybe_unsigned(row, 15)?,
+        packets: maybe_unsigned(row, 16)?,
+        duration_ms: maybe_unsigned(row, 17)?,
+        line: row.get(18)?,
     })
 }
 
-fn unsigned(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<u64> {
+fn unsigned(row: &rusqlite::Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 
-fn maybe_unsigned(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Option<u64>> {
+fn maybe_unsigned(row: &rusqlite::Row<'_>, column: impl RowIndex) -> rusqlite::Result<Option<u64>> {
     let number: Option<i64> = row.get(column)?;
     Ok(number.map(|number| u64::try_from(number).unwrap_or(0)))
 }
