@@ -18,9 +18,6 @@ use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
 use crate::net::Ports;
 use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
 
-/// How long opening the record's file again may hold up other signals.
-const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Serves until a signal says stop.
 ///
 /// # Errors
@@ -168,6 +165,9 @@ async fn wait_for_stop(audit: &Audit) -> anyhow::Result<()> {
         }
     }
 }
+
+/// How long opening the record's file again may hold up other signals.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The record goes on in the file that has its name, after a rotation has moved the old one away.
 async fn reopen(audit: &Audit) {

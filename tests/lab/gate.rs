@@ -144,14 +144,14 @@ impl Gate {
         })
     }
 
-    /// Sends it SIGHUP, as a rotation of the record does.
-    pub(crate) fn hang_up(&self) {
-        self.signal(Signal::HUP);
-    }
-
     /// Kills it as `kill -9` does.
     pub(crate) fn kill(self) {
         self.signal(Signal::KILL);
+    }
+
+    /// Sends it SIGHUP, as a rotation of the record does.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     fn signal(&self, signal: Signal) {
