@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis::config::{
-    AuditOutput, Config, Kernel, Limits, ListenerKind, ServerSees, interface_names, load,
+    AuditOutput, AuditSettings, Config, Kernel, Limits, ListenerKind, OnFailure, ServerSees,
+    StoreSettings, SyslogPeer, interface_names, load,
 };
 use portcullis::rules::DataPath;
 use support::{expect_report, uncommented, yaml_files};
@@ -51,7 +52,9 @@ fn the_configuration_at_hand_loads() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.kernel, Kernel::default());
     let output = PathBuf::from("/var/log/portcullis/eve.json");
-    assert_eq!(config.audit, AuditOutput::File(output));
+    let mut expected = AuditSettings::to(AuditOutput::File(output));
+    expected.store = Some(StoreSettings::at("/var/lib/portcullis/audit.db"));
+    assert_eq!(config.audit, expected);
 }
 
 #[test]
@@ -71,6 +74,12 @@ fn what_is_commented_out_in_it_is_right_and_shows_the_defaults() {
     fs::remove_dir_all(&folder).unwrap();
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.kernel, Kernel::default());
+    let store = StoreSettings::at("/var/lib/portcullis/audit.db");
+    assert_eq!(config.audit.store, Some(store));
+    assert_eq!(config.audit.on_failure, OnFailure::Deny);
+    assert!(!config.audit.journald);
+    let peer = SyslogPeer::Udp("logs.example.org:514".into());
+    assert_eq!(config.audit.syslog, Some(peer));
     let [lan, published] = config.listeners.as_slice() else {
         panic!("not two listeners");
     };

@@ -29,6 +29,8 @@ mod operation;
 mod pinholes;
 #[path = "edge/policy.rs"]
 mod policy;
+#[path = "edge/record.rs"]
+mod record;
 #[path = "edge/relay.rs"]
 mod relay;
 #[path = "edge/tls.rs"]
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         urgent::tests(),
         conversion::tests(),
         policy::tests(),
+        record::tests(),
     ];
     lab::enter(tests.into_iter().flatten().collect())
 }

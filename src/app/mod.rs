@@ -49,8 +49,11 @@ pub fn check(file: &Path) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// The path that `check` and `run` share: reads, reports, and gives what is usable.
-fn load(file: &Path) -> anyhow::Result<Option<Config>> {
+/// The path that all tasks share: reads, reports, and gives what is usable.
+///
+/// # Errors
+/// Only where nothing can be printed.
+pub(crate) fn load(file: &Path) -> anyhow::Result<Option<Config>> {
     match config::load(file, &config::interface_names()) {
         Ok((config, warnings)) => {
             report(&warnings)?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,9 +10,10 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::audit::Audit;
-use crate::config::{AuditOutput, Config, Kernel, ListenerKind};
+use crate::config::{Config, Kernel, ListenerKind};
 use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
 use crate::net::Ports;
@@ -43,11 +45,7 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
     let ports = Ports::new(config.kernel.data_ports.clone());
     let windows = config.windows();
     let (stop, stopping) = watch::channel(false);
-    let audit = match &config.audit {
-        AuditOutput::Stdout => Audit::to_stdout(),
-        AuditOutput::File(path) => Audit::to_file(path),
-    }
-    .context("opening the record")?;
+    let audit = Audit::open(&config.audit).context("opening the record")?;
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
     let mut gates = Vec::new();
@@ -81,7 +79,7 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
         serving.spawn(gate.serve(Arc::clone(&shared)));
     }
     tracing::info!("ready");
-    let ended = wait_for_stop(&reload).await;
+    let ended = wait_for_stop(&audit, &reload).await;
     if stop.send(true).is_err() {
         tracing::debug!("nobody was left to stop");
     }
@@ -160,7 +158,7 @@ fn take_down(installed: Installed) {
     }
 }
 
-async fn wait_for_stop(reload: &Reload) -> anyhow::Result<()> {
+async fn wait_for_stop(audit: &Audit, reload: &Reload) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
@@ -168,8 +166,24 @@ async fn wait_for_stop(reload: &Reload) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload.run(),
+            _ = hangup.recv() => {
+                reopen(audit).await;
+                reload.run();
+            }
         }
+    }
+}
+
+/// How long opening the record's file again may hold up other signals.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The record goes on in the file that has its name, after a rotation has moved the old one away.
+async fn reopen(audit: &Audit) {
+    // A disk that hangs must not keep the signals behind this one from being heard.
+    match timeout(REOPEN_TIMEOUT, audit.reopen()).await {
+        Ok(Ok(())) => tracing::info!("opened the file of the record again"),
+        Ok(Err(error)) => tracing::error!("the record stays in the file it was in: {error}"),
+        Err(_elapsed) => tracing::error!("the record's file is not opened again so far"),
     }
 }
 

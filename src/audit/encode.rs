@@ -14,6 +14,15 @@ use super::{Session, words};
 
 /// Appends one record to `out` as one line of EVE JSON, line end included.
 pub fn encode(timestamp: SystemTime, session: &Session, record: &Record, out: &mut Vec<u8>) {
+    write(&line(timestamp, session, record), out);
+}
+
+/// Says one record in the shape of EVE.
+pub(super) fn line<'a>(
+    timestamp: SystemTime,
+    session: &'a Session,
+    record: &'a Record,
+) -> Line<'a> {
     let mut line = Line {
         timestamp: written(timestamp),
         flow_id: session.flow_id,
@@ -37,14 +46,19 @@ pub fn encode(timestamp: SystemTime, session: &Session, record: &Record, out: &m
         },
     };
     fill(&mut line, &record.event, timestamp);
+    line
+}
+
+/// Appends a line, line end included.
+pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    if let Err(error) = serde_json::to_writer(&mut *out, &line) {
+    if let Err(error) = serde_json::to_writer(&mut *out, line) {
         // Text, numbers and fixed keys always serialise; a line that did not would still be one.
         out.truncate(start);
         let fault = serde_json::Value::from(error.to_string());
         let line = format!(
             "{{\"flow_id\":{},\"event_type\":\"portcullis\",\"portcullis\":{{\"fault\":{fault}}}}}",
-            session.flow_id
+            line.flow_id
         );
         out.extend_from_slice(line.as_bytes());
     }
@@ -285,7 +299,7 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Writes a time as EVE does: UTC, microseconds, `+0000`.
-fn written(timestamp: SystemTime) -> String {
+pub(super) fn written(timestamp: SystemTime) -> String {
     let since = timestamp.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let utc = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);

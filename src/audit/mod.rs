@@ -1,10 +1,17 @@
 //! The record: every event as one EVE JSON line, and the one writer that keeps them.
 //!
-//! Owns formats and the file. What is recorded is decided in `inspect`, and
-//! when it happened is passed in.
+//! Owns formats, the file, the store that can be asked, and the copies for syslog and the journal.
+//! What is recorded is decided in `inspect`, and when it happened is passed in.
 
 mod encode;
 mod eve;
+mod forward;
+mod handle;
+mod lines;
+mod notice;
+mod replay;
+mod row;
+mod store;
 mod words;
 mod writer;
 
@@ -15,7 +22,10 @@ use std::time::SystemTime;
 use crate::inspect::Record;
 
 pub use encode::encode;
-pub use writer::{Audit, AuditError};
+pub use handle::{Audit, AuditError};
+pub use replay::{Change, Comparison, Found, Replay};
+pub use row::{Row, micros, time_of};
+pub use store::{Filter, Hits, Reader, Store, StoreError};
 
 /// What all records of one session share.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,27 +1,24 @@
-//! The one writer: takes entries over a bounded channel and appends whole lines to a file or to standard output.
+//! The one writer: takes entries over a bounded channel and brings each batch to the file and the store.
 //!
-//! An entry that was accepted is written or its loss is told: a write that fails is kept and tried
-//! again, and until it works nothing more is accepted.
+//! A batch counts as written once the output has its lines and the store has committed its events.
+//! Where one of the two fails, the other has the batch, the failing one is tried again with the same
+//! batch until it takes it, and nothing more is accepted meanwhile: neither ever has a gap or an
+//! event twice. The copies for syslog and the journal follow, and hold up nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use thiserror::Error;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Entry, encode};
+use super::forward::Forwarder;
+use super::handle::Counts;
+use super::lines::Lines;
+use super::{AuditError, Entry, Row, Store, encode, notice};
 
-/// Entries that wait for the writer; when it is full, sessions wait.
-const QUEUE: usize = 4096;
-
-/// Entries that go into one write at most.
+/// Entries that go into one batch at most.
 const MAX_BATCH: usize = 512;
 
 /// Between two attempts at a write that failed.
@@ -30,217 +27,185 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long the end of the program waits for a write that fails.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Who may read the file: the owner, and the group of the log readers.
-const MODE: u32 = 0o640;
+/// Between two steps of retention while there is more to take out and nothing to write; while there
+/// is, each batch is followed by a step, which takes out more than a batch brings in.
+const RETAIN_SOON: Duration = Duration::from_millis(50);
 
-/// Why the record cannot be kept.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum AuditError {
-    /// The folder of the file is not there.
-    #[error("audit file {}: the folder {} does not exist; create it, or change `audit: output`", path.display(), folder.display())]
-    NoFolder {
-        /// The file.
-        path: PathBuf,
-        /// Its folder.
-        folder: PathBuf,
-    },
-    /// The output cannot be opened.
-    #[error("audit output {output} cannot be opened: {reason}")]
-    Unopened {
-        /// The file, or `stdout`.
-        output: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// The output does not take the lines; they are kept and tried again.
-    #[error("audit output {output} cannot be written: {reason}")]
-    Unwritten {
-        /// The file, or `stdout`.
-        output: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// The writer has ended.
-    #[error("the audit writer has ended")]
-    Ended,
-    /// The program ended while the output took no lines.
-    #[error("{lines} accepted audit lines were lost: output {output} could not be written")]
-    Lost {
-        /// The file, or `stdout`.
-        output: String,
-        /// How many.
-        lines: usize,
-    },
-}
+/// Between two looks at whether there is anything to take out, while events come.
+const RETAIN_LATER: Duration = Duration::from_secs(1);
 
-/// A handle of the writer; cheap to clone. When the last one is dropped the writer writes what it
-/// accepted and ends; [`Audit::finish`] waits for that.
-#[derive(Clone, Debug)]
-pub struct Audit {
-    entries: mpsc::Sender<Entry>,
-    health: watch::Receiver<Health>,
-    stop: Arc<watch::Sender<bool>>,
-}
+/// The same while nothing comes: only age makes work then.
+const RETAIN_IDLE: Duration = Duration::from_secs(30);
 
 /// What the writer says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Health {
+pub(super) enum Health {
     Writing,
     Failing(AuditError),
     Ended(Result<(), AuditError>),
 }
 
-impl Audit {
-    /// Opens a file, created with mode 0640, and starts its writer.
-    ///
-    /// # Errors
-    /// Tells that the folder is missing, or what the system said.
-    pub fn to_file(path: &Path) -> Result<Self, AuditError> {
-        let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-        if !folder.as_os_str().is_empty() && !folder.is_dir() {
-            return Err(AuditError::NoFolder {
-                path: path.to_owned(),
-                folder: folder.to_owned(),
-            });
-        }
-        let output = path.display().to_string();
-        let file = open(path).map_err(|error| unopened(&output, &error))?;
-        Self::start(output, Box::new(file))
-    }
-
-    /// Starts a writer on standard output.
-    ///
-    /// # Errors
-    /// Gives what the system said.
-    pub fn to_stdout() -> Result<Self, AuditError> {
-        let output = "stdout".to_owned();
-        // Past the standard library's own buffer: one write is one batch of whole lines.
-        let own = io::stdout().as_fd().try_clone_to_owned();
-        let file = own.map_err(|error| unopened(&output, &error))?;
-        Self::start(output, Box::new(File::from(file)))
-    }
-
-    /// Hands over one entry; waits while the queue is full. Once it returns, the line will be written.
-    ///
-    /// # Errors
-    /// Tells that the output takes no lines; the entry was not accepted then.
-    pub async fn accept(&self, entry: Entry) -> Result<(), AuditError> {
-        let mut health = self.health.clone();
-        loop {
-            match &*health.borrow_and_update() {
-                Health::Writing => {}
-                Health::Failing(error) => return Err(error.clone()),
-                Health::Ended(_) => return Err(AuditError::Ended),
-            }
-            if *self.stop.borrow() {
-                return Err(AuditError::Ended);
-            }
-            tokio::select! {
-                biased;
-                permit = self.entries.reserve() => {
-                    permit.map_err(|_closed| AuditError::Ended)?.send(entry);
-                    return Ok(());
-                }
-                changed = health.changed() => changed.map_err(|_gone| AuditError::Ended)?,
-            }
-        }
-    }
-
-    /// Ends the writer once everything it accepted is written; all handles accept nothing from here on.
-    ///
-    /// # Errors
-    /// Tells how many accepted lines could not be written within two seconds.
-    pub async fn finish(&self) -> Result<(), AuditError> {
-        self.stop.send_replace(true);
-        let mut health = self.health.clone();
-        let ended = health
-            .wait_for(|health| matches!(health, Health::Ended(_)))
-            .await;
-        match ended.as_deref() {
-            Ok(Health::Ended(result)) => result.clone(),
-            Ok(Health::Writing | Health::Failing(_)) | Err(_) => Err(AuditError::Ended),
-        }
-    }
-
-    fn start(output: String, sink: Box<dyn Write + Send>) -> Result<Self, AuditError> {
-        let (entries, queue) = mpsc::channel(QUEUE);
-        let (tell, health) = watch::channel(Health::Writing);
-        let (stop, stopped) = watch::channel(false);
-        let runtime = Builder::new_current_thread()
-            .build()
-            .map_err(|error| unopened(&output, &error))?;
-        let writer = Writer {
-            output: output.clone(),
-            sink,
-            queue,
-            tell,
-            stopped,
-            unwritten: Vec::new(),
-        };
-        thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run(&runtime))
-            .map_err(|error| unopened(&output, &error))?;
-        Ok(Self {
-            entries,
-            health,
-            stop: Arc::new(stop),
-        })
-    }
+/// Where the record goes.
+pub(super) struct Outputs {
+    pub(super) lines: Lines,
+    pub(super) store: Option<Store>,
+    pub(super) forwarders: Vec<Forwarder>,
 }
 
-struct Writer {
-    output: String,
-    sink: Box<dyn Write + Send>,
+type Reopening = oneshot::Sender<Result<(), AuditError>>;
+
+pub(super) struct Writer {
+    outputs: Outputs,
     queue: mpsc::Receiver<Entry>,
     tell: watch::Sender<Health>,
     stopped: watch::Receiver<bool>,
-    /// What the output has not taken; begins inside a line where it took a part of one.
-    unwritten: Vec<u8>,
+    reopenings: mpsc::Receiver<Reopening>,
+    counts: Arc<Counts>,
+    /// The batch at hand, for the store and the copies.
+    rows: Vec<Row>,
+    stored: bool,
+    failing_since: Option<SystemTime>,
+    /// When to look at what is too old or too much, if no batch brings that about.
+    retain_at: Instant,
+    /// Whether the last look left something to take out.
+    retain_more: bool,
+    retained_at: Instant,
+}
+
+/// What the writer woke up for.
+enum Wake {
+    Entries,
+    Reopen(Reopening),
+    Retain,
+    End,
 }
 
 impl Writer {
-    fn run(mut self, runtime: &Runtime) {
+    pub(super) fn new(
+        outputs: Outputs,
+        queue: mpsc::Receiver<Entry>,
+        tell: watch::Sender<Health>,
+        stopped: watch::Receiver<bool>,
+        reopenings: mpsc::Receiver<Reopening>,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self {
+            outputs,
+            queue,
+            tell,
+            stopped,
+            reopenings,
+            counts,
+            rows: Vec::new(),
+            stored: true,
+            failing_since: None,
+            retain_at: Instant::now(),
+            retain_more: true,
+            retained_at: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self, runtime: &Runtime) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut result = Ok(());
-        while result.is_ok() && runtime.block_on(self.take(&mut batch)) {
-            for entry in batch.drain(..) {
-                let Entry {
-                    timestamp,
-                    session,
-                    record,
-                } = &entry;
-                encode(*timestamp, session, record, &mut self.unwritten);
+        while result.is_ok() {
+            match runtime.block_on(self.wake(&mut batch)) {
+                Wake::Entries => {
+                    let count = batch.len();
+                    for entry in batch.drain(..) {
+                        self.encode(&entry);
+                    }
+                    result = self.write_batch(count);
+                    if self.retain_more || self.retained_at.elapsed() >= RETAIN_LATER {
+                        self.retain();
+                    }
+                }
+                Wake::Reopen(asked) => self.reopen(asked),
+                Wake::Retain => self.retain(),
+                Wake::End => break,
             }
-            result = self.write_out();
         }
+        for forwarder in self.outputs.forwarders.drain(..) {
+            forwarder.finish();
+        }
+        // Closed before the end is told, or the program would be gone first: closing brings the
+        // write-ahead log into the database.
+        self.outputs.store = None;
         self.tell.send_replace(Health::Ended(result));
     }
 
-    /// Waits for entries; false once the queue is closed and empty.
-    async fn take(&mut self, batch: &mut Vec<Entry>) -> bool {
+    /// Waits for something to do; [`Wake::End`] once the queue is closed and empty.
+    async fn wake(&mut self, batch: &mut Vec<Entry>) -> Wake {
+        let retains = self.outputs.store.is_some();
         loop {
             let closed = self.queue.is_closed();
             tokio::select! {
                 biased;
-                taken = self.queue.recv_many(batch, MAX_BATCH) => return taken > 0,
+                Some(asked) = self.reopenings.recv() => return Wake::Reopen(asked),
+                taken = self.queue.recv_many(batch, MAX_BATCH) => {
+                    return if taken > 0 { Wake::Entries } else { Wake::End };
+                }
                 // Closing lets in nobody more, and what was let in still comes out.
                 _ = self.stopped.wait_for(|stop| *stop), if !closed => self.queue.close(),
+                () = tokio::time::sleep_until(self.retain_at.into()), if retains => return Wake::Retain,
             }
         }
+    }
+
+    fn encode(&mut self, entry: &Entry) {
+        let Entry {
+            timestamp,
+            session,
+            record,
+        } = entry;
+        let line = encode::line(*timestamp, session, record);
+        let buffer = self.outputs.lines.buffer();
+        let start = buffer.len();
+        encode::write(&line, buffer);
+        if self.outputs.store.is_some() || !self.outputs.forwarders.is_empty() {
+            let text = buffer.get(start..).unwrap_or_default();
+            self.rows.push(Row::of(*timestamp, &line, text));
+        }
+    }
+
+    /// Brings the batch to the output and the store, and then says what could not be recorded before it.
+    fn write_batch(&mut self, count: usize) -> Result<(), AuditError> {
+        self.write_out()?;
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.counts.written.fetch_add(count, Ordering::Release);
+        self.note_unrecorded()
+    }
+
+    /// Puts the count of what went unrecorded on the record.
+    fn note_unrecorded(&mut self) -> Result<(), AuditError> {
+        let Some(since) = self.failing_since.take() else {
+            return Ok(());
+        };
+        let unrecorded = self.counts.unrecorded.swap(0, Ordering::Relaxed);
+        if unrecorded == 0 {
+            tracing::warn!("the record is kept again; nothing is missing in it");
+            return Ok(());
+        }
+        tracing::warn!(
+            unrecorded,
+            "the record is kept again; events are missing in it"
+        );
+        let (text, row) = notice::unrecorded(SystemTime::now(), since, unrecorded);
+        self.outputs.lines.buffer().extend_from_slice(&text);
+        self.rows.push(row);
+        self.write_out()
     }
 
     /// Writes until all is written; tries again and again while the program runs.
     fn write_out(&mut self) -> Result<(), AuditError> {
         let mut deadline: Option<Instant> = None;
-        while !self.unwritten.is_empty() {
-            match self.sink.write(&self.unwritten) {
-                Ok(0) => self.wait(&io::ErrorKind::WriteZero.into(), &mut deadline)?,
-                Ok(taken) => {
-                    self.unwritten.drain(..taken.min(self.unwritten.len()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.wait(&error, &mut deadline)?,
+        self.stored = false;
+        while let Err(error) = self.attempt() {
+            self.wait(error, &mut deadline)?;
+        }
+        for row in self.rows.drain(..) {
+            for forwarder in &self.outputs.forwarders {
+                forwarder.offer(&row);
             }
         }
         self.tell.send_if_modified(|health| {
@@ -251,55 +216,78 @@ impl Writer {
         Ok(())
     }
 
+    /// Tries both, so that one that works has the batch whatever the other does.
+    fn attempt(&mut self) -> Result<(), AuditError> {
+        let lines = self.outputs.lines.write_out();
+        if let Some(store) = &mut self.outputs.store
+            && !self.stored
+        {
+            store.write(&self.rows)?;
+            self.stored = true;
+        }
+        lines
+    }
+
     fn wait(
         &mut self,
-        error: &io::Error,
+        error: AuditError,
         deadline: &mut Option<Instant>,
     ) -> Result<(), AuditError> {
+        if self.failing_since.is_none() {
+            self.failing_since = Some(SystemTime::now());
+            tracing::error!("the record cannot be kept: {error}");
+        }
         let ending = *self.stopped.borrow() || self.queue.is_closed();
         let now = Instant::now();
         if ending && now >= *deadline.get_or_insert(now + FINISH_TIMEOUT) {
-            self.queue.close();
-            let mut lines = self.unwritten.iter().filter(|&&byte| byte == b'\n').count();
-            while self.queue.blocking_recv().is_some() {
-                lines += 1;
-            }
-            let output = self.output.clone();
-            return Err(AuditError::Lost { output, lines });
+            return Err(self.give_up());
         }
-        let told = AuditError::Unwritten {
-            output: self.output.clone(),
-            reason: error.to_string(),
-        };
-        self.tell.send_replace(Health::Failing(told));
+        self.tell.send_replace(Health::Failing(error));
+        while let Ok(asked) = self.reopenings.try_recv() {
+            self.reopen(asked);
+        }
         thread::sleep(RETRY);
         Ok(())
     }
-}
 
-/// A file that a crash left inside a line gets its line end first, so that the next line is whole.
-fn open(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new()
-        .append(true)
-        .read(true)
-        .create(true)
-        .mode(MODE)
-        .open(path)?;
-    if file.metadata()?.is_file() && file.seek(SeekFrom::End(0))? > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
+    fn give_up(&mut self) -> AuditError {
+        let unwritten = self.outputs.lines.waiting();
+        let unstored = if self.stored { 0 } else { self.rows.len() };
+        let (output, mut lines) = match &self.outputs.store {
+            Some(store) if unstored > unwritten => (store.path().display().to_string(), unstored),
+            Some(_) | None => (self.outputs.lines.name().to_owned(), unwritten),
+        };
+        self.queue.close();
+        while self.queue.blocking_recv().is_some() {
+            lines += 1;
+        }
+        AuditError::Lost { output, lines }
+    }
+
+    fn reopen(&mut self, asked: Reopening) {
+        let result = self.outputs.lines.reopen();
+        if asked.send(result).is_err() {
+            tracing::debug!("nobody waits for the file to be opened again");
         }
     }
-    Ok(file)
-}
 
-fn unopened(output: &str, error: &io::Error) -> AuditError {
-    AuditError::Unopened {
-        output: output.to_owned(),
-        reason: error.to_string(),
+    /// Takes out a little of what is too old or too much. Where that fails, the store is too large for
+    /// a while, and nothing is lost.
+    fn retain(&mut self) {
+        let Some(store) = &mut self.outputs.store else {
+            return;
+        };
+        self.retain_more = store.retain(SystemTime::now()).unwrap_or_else(|error| {
+            tracing::warn!("old events stay: {error}");
+            false
+        });
+        self.retained_at = Instant::now();
+        let pause = if self.retain_more {
+            RETAIN_SOON
+        } else {
+            RETAIN_IDLE
+        };
+        self.retain_at = self.retained_at + pause;
     }
 }
 

@@ -1,12 +1,18 @@
 //! The writer under load, on a full disk, and at the end of the program.
 
 use std::fs;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
 
-use crate::audit::Session;
+use tokio::runtime::Builder;
+
+use crate::audit::lines::MODE;
+use crate::audit::{Audit, Filter, Reader, Session};
+use crate::config::{OnFailure, StoreSettings};
 use crate::inspect::{Event, Record};
 
 use super::*;
@@ -53,7 +59,7 @@ fn flow_ids(text: &str) -> Vec<u64> {
 fn entry(flow_id: u64) -> Entry {
     let address: SocketAddr = "192.0.2.1:21".parse().unwrap();
     Entry {
-        timestamp: SystemTime::UNIX_EPOCH,
+        timestamp: SystemTime::now(),
         session: Arc::new(Session {
             id: 1,
             flow_id,
@@ -76,7 +82,16 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 fn on(disk: &Disk) -> Audit {
-    Audit::start("disk".into(), Box::new(disk.clone())).unwrap()
+    start(disk, None, OnFailure::Deny)
+}
+
+fn start(disk: &Disk, store: Option<Store>, on_failure: OnFailure) -> Audit {
+    let outputs = Outputs {
+        lines: Lines::to_sink("disk".into(), Box::new(disk.clone())),
+        store,
+        forwarders: Vec::new(),
+    };
+    Audit::start(outputs, on_failure).unwrap()
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -187,4 +202,145 @@ fn names_the_folder_that_is_missing() {
         error.to_string(),
         "audit file /nowhere/eve.json: the folder /nowhere does not exist; create it, or change `audit: output`"
     );
+}
+
+fn store(folder: &Path) -> StoreSettings {
+    StoreSettings::at(folder.join("audit.db"))
+}
+
+fn stored(settings: &StoreSettings) -> Vec<Row> {
+    let reader = Reader::open(&settings.path).unwrap();
+    let mut rows = Vec::new();
+    let each = |row| {
+        rows.push(row);
+        ControlFlow::Continue(())
+    };
+    reader.events(&Filter::default(), 0, each).unwrap();
+    rows
+}
+
+/// Takes the database away from its writer until it is dropped.
+fn lock(settings: &StoreSettings) -> rusqlite::Connection {
+    let lock = rusqlite::Connection::open(&settings.path).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    lock
+}
+
+#[test]
+fn a_store_that_fails_stops_all_and_then_gets_each_event_once() {
+    run(async {
+        let folder = folder("store-fails");
+        let (disk, settings) = (Disk::default(), store(&folder));
+        let audit = start(
+            &disk,
+            Some(Store::open(&settings).unwrap()),
+            OnFailure::Deny,
+        );
+        let locked = lock(&settings);
+        let mut accepted = Vec::new();
+        let error = loop {
+            let id = 100 + u64::try_from(accepted.len()).unwrap();
+            match audit.accept(entry(id)).await {
+                Ok(()) => accepted.push(id),
+                Err(error) => break error,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(
+            error.to_string().contains("audit.db cannot be written"),
+            "{error}"
+        );
+        assert_eq!(audit.written(), 0, "one of two is not written");
+        drop(locked);
+        audit.finish().await.unwrap();
+        assert_eq!(disk.flow_ids(), accepted);
+        let rows = stored(&settings);
+        assert_eq!(
+            rows.iter().map(|row| row.flow).collect::<Vec<_>>(),
+            accepted
+        );
+        assert_eq!(audit.written(), u64::try_from(accepted.len()).unwrap());
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_fails_stops_all_and_the_store_has_each_event_once() {
+    run(async {
+        let folder = folder("file-fails");
+        let (disk, settings) = (Disk::default(), store(&folder));
+        disk.break_it(true);
+        let audit = start(
+            &disk,
+            Some(Store::open(&settings).unwrap()),
+            OnFailure::Deny,
+        );
+        audit.accept(entry(1)).await.unwrap();
+        while audit.accept(entry(2)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(audit.written(), 0);
+        disk.break_it(false);
+        audit.finish().await.unwrap();
+        let flows: Vec<u64> = stored(&settings).iter().map(|row| row.flow).collect();
+        assert_eq!(disk.flow_ids(), flows);
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
+fn going_on_without_a_record_is_counted_and_goes_on_the_record() {
+    run(async {
+        let folder = folder("goes-on");
+        let (disk, settings) = (Disk::default(), store(&folder));
+        disk.break_it(true);
+        let opened = Store::open(&settings).unwrap();
+        let audit = start(&disk, Some(opened), OnFailure::Allow);
+        let mut given = 0;
+        while given < 200 {
+            audit.accept(entry(given)).await.unwrap();
+            given += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        disk.break_it(false);
+        while audit.written() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        audit.finish().await.unwrap();
+        let text = String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let told = |line: &serde_json::Value| line["portcullis"]["unrecorded"].as_u64();
+        let missing: u64 = lines.iter().filter_map(told).sum();
+        let kept = lines.iter().filter(|line| told(line).is_none()).count();
+        assert!(missing > 0);
+        assert_eq!(u64::try_from(kept).unwrap() + missing, given);
+        let rows = stored(&settings);
+        assert_eq!(rows.len(), lines.len());
+        assert!(rows.iter().any(|row| row.kind == "events-unrecorded"));
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
+fn the_file_is_opened_again_when_asked() {
+    run(async {
+        let folder = folder("again");
+        let (path, moved) = (folder.join("eve.json"), folder.join("eve.json.1"));
+        let audit = Audit::to_file(&path).unwrap();
+        audit.accept(entry(1)).await.unwrap();
+        while audit.written() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        fs::rename(&path, &moved).unwrap();
+        audit.reopen().await.unwrap();
+        audit.accept(entry(2)).await.unwrap();
+        audit.finish().await.unwrap();
+        let both = [&moved, &path].map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(flow_ids(&both.concat()), [1, 2]);
+        assert_eq!(flow_ids(&both[1]), [2]);
+        fs::remove_dir_all(folder).unwrap();
+    });
 }

@@ -1,5 +1,12 @@
 //! The command line as it is written, and which task each word of it means.
 
+mod asking;
+mod hits;
+mod replay_rules;
+mod show;
+mod story;
+mod times;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -7,6 +14,10 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Outcome};
+
+pub use asking::{AuditArgs, Source};
+pub use hits::HitsArgs;
+pub use replay_rules::ReplayArgs;
 
 /// The FTP gate for Linux edges.
 ///
@@ -33,6 +44,19 @@ pub enum Task {
     Run(ConfigFile),
     /// Read the configuration and its rules, and report every problem with file, line and column.
     Check(ConfigFile),
+    /// Print what each rule has done: hits, bytes, first and last use, and who.
+    ///
+    /// Asks the store that `audit: { store: … }` names, also while portcullis runs.
+    Hits(HitsArgs),
+    /// Print events of the record: by time, rule, user, client, path, outcome, event or session.
+    ///
+    /// Asks the store that `audit: { store: … }` names, also while portcullis runs.
+    Audit(AuditArgs),
+    /// Decide recorded commands again by the rules of a configuration, and print what would change.
+    ///
+    /// Reads EVE lines of portcullis; what is compared is whether a command passes, and the reply to
+    /// one that does not. Exit code 1 where a decision would differ.
+    ReplayRules(ReplayArgs),
     /// Print the manual page in roff, for `man -l -`.
     Man,
 }
@@ -58,6 +82,9 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.task {
         Task::Run(file) => app::run(&file.config),
         Task::Check(file) => app::check(&file.config),
+        Task::Hits(args) => hits::run(&args),
+        Task::Audit(args) => asking::run(&args),
+        Task::ReplayRules(args) => replay_rules::run(&args),
         Task::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::rules::{DataPath, Policy};
 use crate::yaml::{self, MAX_FILE, Node, Problem, Problems, Report, Source};
 
-use super::{AuditOutput, Config, Kernel, Limits, Listener, listeners, settings};
+use super::{Config, Kernel, Limits, Listener, audit, listeners, settings};
 
 /// Loads a configuration file and the policies it names, and gives the warnings with them.
 ///
@@ -53,7 +53,7 @@ impl Loader<'_> {
         };
         let audit = map
             .required("audit", &mut self.report)
-            .and_then(|node| self.audit(node));
+            .and_then(|node| audit::read(node, &mut self.report));
         let kernel = match map.optional("kernel") {
             Some(node) => settings::kernel(node, &mut self.report),
             None => Kernel::default(),
@@ -168,23 +168,6 @@ impl Loader<'_> {
             let help = "the kernel carries the data and stops no transfer; write `data: relay` in \
                         the listener, or in the rules that allow PORT, EPRT, PASV and EPSV";
             self.report.warn(node.span.clone(), message, help);
-        }
-    }
-
-    fn audit(&mut self, node: &Node) -> Option<AuditOutput> {
-        let mut map = self.report.map(node, "`audit`")?;
-        let output = map.required("output", &mut self.report);
-        map.finish(&mut self.report);
-        let output = output?;
-        match self.report.text(output, "`output`")? {
-            "stdout" => Some(AuditOutput::Stdout),
-            path if Path::new(path).is_absolute() => Some(AuditOutput::File(path.into())),
-            path => {
-                let message = format!("the audit output `{path}` is no absolute path");
-                let help = "write `stdout`, or a path that begins with /";
-                self.report.error(output.span.clone(), message, help);
-                None
-            }
         }
     }
 }

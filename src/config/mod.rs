@@ -14,11 +14,13 @@ use ipnet::Ipv6Net;
 
 use crate::rules::{DataPath, Policy, Window};
 
+mod audit;
 mod interfaces;
 mod listeners;
 mod load;
 mod settings;
 
+pub use audit::{AuditSettings, OnFailure, StoreSettings, SyslogPeer};
 pub use interfaces::interface_names;
 pub use load::load;
 
@@ -30,7 +32,7 @@ pub struct Config {
     /// Bounds on everything that grows.
     pub limits: Limits,
     /// Where the record goes.
-    pub audit: AuditOutput,
+    pub audit: AuditSettings,
     /// What portcullis calls its own in the kernel.
     pub kernel: Kernel,
 }
@@ -149,7 +151,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
 }
 
-/// Where the record goes.
+/// Where the EVE lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditOutput {
     /// EVE JSON lines on standard output.

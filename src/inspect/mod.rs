@@ -33,6 +33,7 @@ pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
 };
+pub(crate) use secure::names_tls;
 
 use directory::Directory;
 use forms::Lacks;

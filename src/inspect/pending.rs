@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::ftp::Verb;
 use crate::pinhole::{Pinhole, PinholeId};
 use crate::rules::{RuleName, Tls};
 
@@ -99,6 +100,13 @@ impl Pending {
     pub(super) fn is_transfer(&self) -> bool {
         self.expects()
             .is_some_and(|expects| matches!(expects, Expects::TransferEnd(_)))
+    }
+
+    pub(super) fn is_abor(&self) -> bool {
+        match self {
+            Self::Forwarded(forwarded) => forwarded.command.verb == Verb::Abor,
+            Self::Greeting { .. } | Self::Locating | Self::Answered(_) => false,
+        }
     }
 
     /// A transfer that the server has begun: until it ends, other replies may come before its own.

@@ -79,7 +79,7 @@ impl Inspector {
             return self.end(EndReason::ServerClosed, now);
         }
         if code < 200 && !self.pending.is_empty() {
-            return self.handle_preliminary(code, line);
+            return self.handle_preliminary(code, line, now);
         }
         let Some(answered) = self.take_answered(code) else {
             return self.handle_unasked(code, line, now);
@@ -133,22 +133,34 @@ impl Inspector {
         }
     }
 
-    fn handle_preliminary(&mut self, code: u16, line: &[u8]) {
+    fn handle_preliminary(&mut self, code: u16, line: &[u8], now: Instant) {
         let preliminary = match self.pending.front_mut() {
             Some(Pending::Forwarded(forwarded)) => &mut forwarded.preliminary,
             Some(Pending::Greeting { preliminary }) => preliminary,
             Some(Pending::Locating | Pending::Answered(_)) | None => return,
         };
-        let repeated = std::mem::replace(preliminary, true);
-        if repeated {
-            // Some servers say 1yz where they mean the end of an aborted transfer; clients bear it.
-            self.violated(
-                Side::Server,
-                Violation::RepliedPreliminaryTwice { code },
-                line,
-            );
+        if std::mem::replace(preliminary, true) {
+            let violation = Violation::RepliedPreliminaryTwice { code };
+            self.violated(Side::Server, violation, line);
+            self.take_as_aborted(code, now);
         }
         self.pass_to_client(line);
+        self.give_answers();
+    }
+
+    /// Some servers (pure-ftpd) end an aborted transfer with a second 1yz and say nothing more to ABOR;
+    /// without this every later reply would be taken for the one before it.
+    fn take_as_aborted(&mut self, code: u16, now: Instant) {
+        let abor = self.pending.iter().position(Pending::is_abor);
+        let (Some(abor), Some(Expects::TransferEnd(pinhole))) =
+            (abor, self.pending.front().and_then(Pending::expects))
+        else {
+            return;
+        };
+        let pinhole = *pinhole;
+        self.pending.remove(abor);
+        self.pending.pop_front();
+        self.transfer_replied(pinhole, code, now);
     }
 
     fn handle_unasked(&mut self, code: u16, line: &[u8], now: Instant) {

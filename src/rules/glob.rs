@@ -5,7 +5,7 @@ pub(super) const MAX_PATTERN: usize = 255;
 
 /// A compiled glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     text: String,
     steps: Vec<Step>,
     /// The pattern has no `/` and is matched against the last segment.
@@ -30,12 +30,12 @@ enum Step {
 
 impl Glob {
     /// Compiles a pattern for names: `*` stands for any text, `?` for one character.
-    pub(super) fn name(pattern: &str) -> Self {
+    pub(crate) fn name(pattern: &str) -> Self {
         Self::compile(pattern, false)
     }
 
     /// Compiles a pattern for paths: `*` stays within one segment, `**` crosses them.
-    pub(super) fn path(pattern: &str) -> Self {
+    pub(crate) fn path(pattern: &str) -> Self {
         Self::compile(pattern, true)
     }
 
@@ -51,12 +51,12 @@ impl Glob {
     }
 
     /// Whether a name matches as a whole.
-    pub(super) fn matches(&self, name: &[u8]) -> bool {
+    pub(crate) fn matches(&self, name: &[u8]) -> bool {
         self.run(name)
     }
 
     /// Whether a path matches: as a whole, or its last segment where the pattern has no `/`.
-    pub(super) fn matches_path(&self, path: &[u8]) -> bool {
+    pub(crate) fn matches_path(&self, path: &[u8]) -> bool {
         let trimmed = match path {
             [folder @ .., b'/'] if !folder.is_empty() => folder,
             _ => path,

@@ -80,6 +80,7 @@ mod text;
 
 pub use class::Class;
 pub(crate) use compile::is_name;
+pub(crate) use glob::Glob;
 pub use grants::{DataPath, Grants, Mask, Tls, Window};
 pub use policy::Policy;
 pub use protocol::{Protocol, Reaction};

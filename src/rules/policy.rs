@@ -108,6 +108,11 @@ impl Policy {
         &self.protocol
     }
 
+    /// The names of its rules in the order written, the built-in one aside.
+    pub fn rule_names(&self) -> impl Iterator<Item = &Arc<RuleName>> {
+        self.rules.iter().map(|rule| &rule.name)
+    }
+
     /// Whether any rule looks at paths, so that the session's directory must be known.
     pub fn uses_paths(&self) -> bool {
         self.uses_paths

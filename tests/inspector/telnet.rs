@@ -109,3 +109,21 @@ fn p09_abor_whose_own_end_is_urgent_goes_on_with_a_synch() {
         .client("NOOP");
     dialogue.expect(&["close 1", "C< 426 aborted", "C< 226 done", "S< NOOP"]);
 }
+
+#[test]
+fn p09_a_second_150_in_place_of_426_and_226_ends_transfer_and_abor() {
+    let mut dialogue = transferring();
+    dialogue.client("ABOR").forget();
+    dialogue.server("150 5.024 seconds (measured here)");
+    dialogue.expect(&[
+        "! server sent a second preliminary reply, 150",
+        "close 1",
+        "C< 150 5.024 seconds (measured here)",
+    ]);
+    dialogue.client("PASV").server("227 (192,0,2,20,200,11)");
+    dialogue.expect(&[
+        "S< PASV",
+        "open 10.0.0.5 → 192.0.2.20:51211 as 198.51.100.1",
+        "C< 227 (192,0,2,20,200,11)",
+    ]);
+}

@@ -170,6 +170,11 @@ impl Gate {
         self.signal(Signal::KILL);
     }
 
+    /// Sends it SIGHUP, as a rotation of the record does.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.process.id())
             .ok()

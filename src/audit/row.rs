@@ -1,0 +1,94 @@
+//! One event as the store keeps it: what is asked for by itself, and the line it came from.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::eve::Line;
+
+/// One event of the store. Times are microseconds since 1970 in UTC, so that they sort as numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Its place in the store, counted from 1; never given twice. 0 before it is stored.
+    pub seq: i64,
+    /// When it happened.
+    pub time: i64,
+    /// The number of its session, unique in the life of one process.
+    pub session: u64,
+    /// The number that ties the lines of a session together, unique across restarts.
+    pub flow: u64,
+    /// What happened: `portcullis.event` of the line.
+    pub kind: String,
+    /// The address that dialled, without its port.
+    pub client: String,
+    /// The server's address and port.
+    pub server: String,
+    /// The listener that took the session.
+    pub listener: String,
+    /// The name given in USER.
+    pub user: Option<String>,
+    /// The id of the rule.
+    pub rule: Option<String>,
+    /// Where the rule is written, `file:line`; `built-in` for the default.
+    pub rule_at: Option<String>,
+    /// The command.
+    pub verb: Option<String>,
+    /// The path it names.
+    pub path: Option<String>,
+    /// `allow` or `deny` of a decision, `completed`, `failed` or `abandoned` of a transfer, why a
+    /// pinhole was not used or a session ended.
+    pub outcome: Option<String>,
+    /// The reply code.
+    pub code: Option<u16>,
+    /// Bytes of a transfer, both directions.
+    pub bytes: Option<u64>,
+    /// Packets of a transfer, both directions.
+    pub packets: Option<u64>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// The EVE line, without its end.
+    pub line: String,
+}
+
+impl Row {
+    /// Makes the row of a line; `text` is the line as it was written.
+    pub(super) fn of(timestamp: SystemTime, line: &Line<'_>, text: &[u8]) -> Self {
+        let facts = &line.portcullis;
+        let owned = |text: &str| text.to_owned();
+        let ftp = line.ftp.as_ref();
+        let code = ftp.and_then(|ftp| ftp.completion_code.as_ref());
+        let outcome = facts.outcome.or(facts.action);
+        let ends = matches!(facts.event, "session-end" | "pinhole-unused");
+        let reason = facts.reason.as_deref().filter(|_| ends);
+        Self {
+            seq: 0,
+            time: micros(timestamp),
+            session: facts.session,
+            flow: line.flow_id,
+            kind: owned(facts.event),
+            client: line.src_ip.to_string(),
+            server: facts.server.clone(),
+            listener: owned(facts.listener),
+            user: facts.user.map(owned),
+            rule: facts.rule.map(owned),
+            rule_at: facts.rule_at.map(owned),
+            verb: ftp.and_then(|ftp| ftp.command).map(owned),
+            path: facts.path.map(owned),
+            outcome: outcome.or(reason).map(owned),
+            code: code.and_then(|[code]| code.parse().ok()),
+            bytes: facts.bytes,
+            packets: facts.packets,
+            duration_ms: facts.duration_ms,
+            line: String::from_utf8_lossy(text.trim_ascii_end()).into_owned(),
+        }
+    }
+}
+
+/// Gives a time as the store keeps it; times before 1970 become 0.
+pub fn micros(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Gives a time of the store back.
+pub fn time_of(micros: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}

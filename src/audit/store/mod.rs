@@ -1,0 +1,113 @@
+//! The store: the record as an SQLite database that can be asked while it is written.
+//!
+//! Owns the schema, the writing of batches, what goes when it is old, and the questions. One batch is
+//! one transaction: it is in the database whole or not at all, whatever ends the process. With
+//! `synchronous = NORMAL` a power cut may take the last transactions, and leaves the database sound.
+
+mod ask;
+mod retain;
+mod schema;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ffi::ErrorCode;
+use thiserror::Error;
+
+pub use ask::{Filter, Hits, Reader};
+pub use write::Store;
+
+/// Why the store cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// The folder of the file is not there.
+    #[error("audit store {}: the folder {} does not exist; create it, or change `audit: store`", path.display(), folder.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// There is no such file to be asked.
+    #[error("audit store {} does not exist; it is written by `portcullis run` where the configuration has `audit: {{ store: … }}`", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be opened, or is no database.
+    #[error("audit store {} cannot be opened: {reason}", path.display())]
+    Unopened {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite or the system said.
+        reason: String,
+    },
+    /// It was written by a later program.
+    #[error("audit store {} has schema {found}, and this program knows schemas up to {known}; use the program that wrote it, or name another file", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The last schema that is known here.
+        known: i64,
+    },
+    /// It is a database, but not one of portcullis.
+    #[error("{} is a database of another program; name another file in `audit: store`", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not take the events; they are kept and tried again.
+    #[error("audit store {} cannot be written: {reason}", path.display())]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// It does not answer.
+    #[error("audit store {} cannot be read: {reason}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    fn unopened(path: &Path, reason: impl ToString) -> Self {
+        Self::Unopened {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn unwritten(path: &Path, error: &rusqlite::Error) -> Self {
+        Self::Unwritten {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
+    fn unread(path: &Path, error: &rusqlite::Error) -> Self {
+        Self::Unread {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// The folder of a path, and the one it is in for a bare name.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) => Path::new("."),
+        None => Path::new("/"),
+    }
+}
+
+fn cannot_open(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+}

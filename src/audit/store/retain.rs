@@ -1,0 +1,79 @@
+//! Retention: what is too old, or too much, goes in small steps between two batches.
+
+use std::time::{Duration, SystemTime};
+
+use rusqlite::TransactionBehavior;
+
+use super::super::row::micros;
+use super::{Store, StoreError};
+
+/// Events that one step takes out at most, more than a batch brings in: some milliseconds of work.
+const STEP: i64 = 600;
+
+/// Free pages that one step gives back to the disk at most.
+const VACUUM_STEP: i64 = 256;
+
+impl Store {
+    /// Takes out at most 600 events that are too old or too many; true where there is more to do.
+    ///
+    /// The counts of the rules stay as they are.
+    ///
+    /// # Errors
+    /// Gives what SQLite said; nothing was taken out then.
+    pub fn retain(&mut self, at: SystemTime) -> Result<bool, StoreError> {
+        let result = self.try_retain(at);
+        result.map_err(|error| StoreError::unwritten(&self.settings.path, &error))
+    }
+
+    fn try_retain(&mut self, at: SystemTime) -> rusqlite::Result<bool> {
+        let over = self.size()? > i64::try_from(self.settings.keep_size).unwrap_or(i64::MAX);
+        let before = micros(oldest(at, self.settings.keep));
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let old = "DELETE FROM events WHERE seq IN
+            (SELECT seq FROM events WHERE time < ?1 ORDER BY time LIMIT ?2)";
+        let mut taken = transaction.prepare_cached(old)?.execute([before, STEP])?;
+        if taken == 0 && over {
+            let first =
+                "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?1)";
+            taken = transaction.prepare_cached(first)?.execute([STEP])?;
+        }
+        // A session goes with the last of its events; one still running has its own to come.
+        let sessions = "DELETE FROM sessions WHERE flow IN (SELECT flow FROM sessions
+            WHERE started < ifnull((SELECT min(time) FROM events), ?1) AND NOT EXISTS
+                (SELECT 1 FROM events WHERE events.flow = sessions.flow)
+            ORDER BY started LIMIT ?2)";
+        if taken > 0 {
+            transaction
+                .prepare_cached(sessions)?
+                .execute([before, STEP])?;
+        }
+        transaction.commit()?;
+        let free: i64 = self
+            .connection
+            .pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        // Half of a step stays, so that a store at its limit does not shrink and grow in turns.
+        if free > 2 * VACUUM_STEP {
+            let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_STEP})");
+            let mut vacuum = self.connection.prepare(&vacuum)?;
+            let mut pages = vacuum.query([])?;
+            // One page a step of the statement.
+            while pages.next()?.is_some() {}
+        }
+        Ok(taken > 0 || free > 3 * VACUUM_STEP)
+    }
+
+    /// Bytes of the pages in use, the write-ahead log aside.
+    fn size(&self) -> rusqlite::Result<i64> {
+        let pragma = |name: &str| {
+            self.connection
+                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+        };
+        Ok((pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?)
+    }
+}
+
+fn oldest(at: SystemTime, keep: Duration) -> SystemTime {
+    at.checked_sub(keep).unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,0 +1,161 @@
+//! The tables, their version, and the way from each version to the next.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::StoreError;
+
+/// `PRAGMA application_id` of the store, "PCUL" in ASCII: tells it from databases of other programs.
+pub(super) const APPLICATION: i64 = 0x5043_554c;
+
+/// Each entry leads from its place, the schema before, to the next one (`PRAGMA user_version`).
+pub(super) const MIGRATIONS: &[&str] = &[TABLES];
+
+/// Schema 1. `line` is the whole record; the other columns of `events` are what questions go by.
+/// `rules` counts for ever: what retention takes out of `events` stays counted there.
+const TABLES: &str = "
+CREATE TABLE events (
+    seq         INTEGER PRIMARY KEY,
+    time        INTEGER NOT NULL,
+    session     INTEGER NOT NULL,
+    flow        INTEGER NOT NULL,
+    kind        TEXT NOT NULL,
+    client      TEXT NOT NULL,
+    server      TEXT NOT NULL,
+    listener    TEXT NOT NULL,
+    user        TEXT,
+    rule        TEXT,
+    rule_at     TEXT,
+    verb        TEXT,
+    path        TEXT,
+    outcome     TEXT,
+    code        INTEGER,
+    bytes       INTEGER,
+    packets     INTEGER,
+    duration_ms INTEGER,
+    line        TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_time ON events (time);
+CREATE INDEX events_by_flow ON events (flow);
+CREATE INDEX events_by_rule ON events (rule, client, rule_at) WHERE kind = 'decision';
+
+CREATE TABLE sessions (
+    flow      INTEGER PRIMARY KEY,
+    session   INTEGER NOT NULL,
+    listener  TEXT NOT NULL,
+    client    TEXT NOT NULL,
+    server    TEXT NOT NULL,
+    user      TEXT,
+    started   INTEGER NOT NULL,
+    ended     INTEGER,
+    reason    TEXT,
+    transfers INTEGER NOT NULL DEFAULT 0,
+    bytes     INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX sessions_by_number ON sessions (session);
+CREATE INDEX sessions_by_start ON sessions (started);
+
+CREATE TABLE rules (
+    file      TEXT NOT NULL,
+    id        TEXT NOT NULL,
+    at        TEXT NOT NULL,
+    hits      INTEGER NOT NULL DEFAULT 0,
+    bytes     INTEGER NOT NULL DEFAULT 0,
+    first_use INTEGER NOT NULL,
+    last_use  INTEGER NOT NULL,
+    PRIMARY KEY (file, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE state (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    next INTEGER NOT NULL
+) STRICT;
+INSERT INTO state (one, next) VALUES (1, 1);
+";
+
+/// Looks whether this program can use the database as it is; gives its schema, 0 for an empty one.
+///
+/// # Errors
+/// Tells a later schema, and another program's database.
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let unopened = |error: rusqlite::Error| StoreError::unopened(path, error);
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let application = pragma("application_id").map_err(unopened)?;
+    let found = pragma("user_version").map_err(unopened)?;
+    if application != APPLICATION {
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let tables: i64 = connection
+            .query_row(tables, [], |row| row.get(0))
+            .map_err(unopened)?;
+        if tables > 0 || application != 0 || found != 0 {
+            return Err(StoreError::Foreign {
+                path: path.to_owned(),
+            });
+        }
+        return Ok(0);
+    }
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    }
+    Ok(found)
+}
+
+/// Brings the database to the last schema, each step in a transaction of its own.
+///
+/// # Errors
+/// Gives what SQLite said; the steps before stay.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    from: i64,
+    migrations: &[&str],
+) -> rusqlite::Result<()> {
+    for (step, (migration, version)) in migrations.iter().zip(1_i64..).enumerate() {
+        if i64::try_from(step).is_ok_and(|step| step < from) {
+            continue;
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_migration_runs_once_and_in_order() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let first = ["CREATE TABLE a (x INTEGER)"];
+        migrate(&mut connection, 0, &first).unwrap();
+        let both = [first[0], "ALTER TABLE a ADD COLUMN y INTEGER"];
+        migrate(&mut connection, 1, &both).unwrap();
+        connection
+            .execute("INSERT INTO a VALUES (1, 2)", [])
+            .unwrap();
+        let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+        assert_eq!(version, Ok(2_i64));
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_schema_before_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let steps = [
+            "CREATE TABLE a (x INTEGER)",
+            "CREATE TABLE b (x INTEGER); nonsense",
+        ];
+        migrate(&mut connection, 0, &steps).unwrap_err();
+        let version = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+        assert_eq!(version, Ok(1_i64));
+        connection.execute("SELECT 1 FROM b", []).unwrap_err();
+    }
+}
