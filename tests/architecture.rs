@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["app"],
     &["proxy"],
-    &["firewall", "audit", "conntrack"],
+    &["firewall", "relay", "audit", "conntrack"],
     &["net"],
     &["config"],
     &["inspect"],

@@ -43,40 +43,40 @@ impl Inspector {
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        if self.settings.hosts.is_empty() {
-            return self.forward(with_line_end(line), command, rule, Expects::Anything);
-        }
         // The configuration writes addresses in their canonical form, IPv6 in brackets.
         let literal = name
             .trim_start_matches('[')
             .trim_end_matches(']')
             .parse::<Ipv6Addr>();
         let name = literal.map_or(name, |v6| format!("[{v6}]"));
-        let Some(policy) = self.settings.hosts.get(&name).map(Arc::clone) else {
-            return self.answer("504 No such host here.");
+        let policy = match self.settings.hosts.get(&name) {
+            Some(policy) => Arc::clone(policy),
+            None if self.settings.hosts.is_empty() => Arc::clone(&self.policy),
+            None => return self.answer("504 No such host here."),
         };
         self.forward(
             with_line_end(line),
             command,
             rule,
-            Expects::HostTaken(policy),
+            Expects::HostTaken(policy, name.into()),
         );
     }
 
     /// The server's answer to HOST; gives the line for the client where it is not the server's own.
-    pub(super) fn host_taken(&mut self, policy: Arc<Policy>, code: u16) -> Option<Vec<u8>> {
-        match code {
-            200..300 => self.policy = policy,
-            // A server that does not know HOST has one host; the rules are still those asked for.
-            500 | 502 => {
-                self.policy = policy;
-                self.hidden_features = None;
-                return Some(b"220 Host accepted.\r\n".to_vec());
-            }
-            _ => {}
+    pub(super) fn host_taken(
+        &mut self,
+        policy: Arc<Policy>,
+        name: Arc<str>,
+        code: u16,
+    ) -> Option<Vec<u8>> {
+        // A server that does not know HOST has one host; the rules are still those asked for.
+        let unknown = matches!(code, 500 | 502) && !self.settings.hosts.is_empty();
+        if unknown || (200..300).contains(&code) {
+            self.policy = policy;
+            self.host = Some(name);
         }
         self.hidden_features = None;
-        None
+        unknown.then(|| b"220 Host accepted.\r\n".to_vec())
     }
 
     /// The server's answer to USER, PASS or ACCT. True if the line was passed on, or is held back.
@@ -140,6 +140,7 @@ impl Inspector {
     pub(super) fn reinitialise(&mut self, now: Instant) {
         self.retire_pinhole(PinholeEnd::Reinitialised, now);
         self.user = None;
+        self.host = None;
         self.logged_in = false;
         self.epsv_all = false;
         self.hidden_features = None;

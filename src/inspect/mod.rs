@@ -23,6 +23,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::ftp::{LineBuffer, ReplyReader, TelnetFilter};
 use crate::nat::Legs;
 use crate::pinhole::PinholeId;
@@ -94,6 +96,10 @@ pub struct Inspector {
     /// Features that the rules hide from this user; `None` until they are asked.
     hidden_features: Option<Vec<String>>,
     user: Option<Arc<str>>,
+    /// The host that HOST named and the server did not refuse.
+    host: Option<Arc<str>>,
+    /// What a clock on the wall showed at one instant; rules with `when` need it.
+    clock: Option<(Instant, Timestamp)>,
     logged_in: bool,
     /// EPSV ALL was sent and not refused (RFC 2428 §4).
     epsv_all: bool,
@@ -135,6 +141,8 @@ impl Inspector {
             setup: Setup::default(),
             transfers: Transfers::default(),
             user: None,
+            host: None,
+            clock: None,
             logged_in: false,
             epsv_all: false,
             directory: Directory::default(),
@@ -147,6 +155,12 @@ impl Inspector {
         };
         inspector.record(Event::SessionStarted);
         inspector
+    }
+
+    /// Takes the time of day, from which later instants are counted until it is told again. Without
+    /// it, rules with `when` deny whenever they would.
+    pub fn handle_clock(&mut self, at: Timestamp, now: Instant) {
+        self.clock = Some((now, at));
     }
 
     /// Takes bytes of the client.
@@ -352,6 +366,13 @@ impl Inspector {
         self.transfers.moving()
             || self.window_is_used()
             || self.pending.iter().any(Pending::is_transfer)
+    }
+
+    /// The time of day when bytes last came.
+    fn wall_clock(&self) -> Option<Timestamp> {
+        let (then, at) = self.clock?;
+        at.checked_add(self.moved.saturating_duration_since(then))
+            .ok()
     }
 
     fn send_client(&mut self, line: Vec<u8>) {

@@ -48,8 +48,8 @@ pub(super) enum Expects {
     Login,
     /// REIN: 220 means nobody is logged in.
     Reinitialised,
-    /// HOST: 220 means that these rules hold.
-    HostTaken(Arc<Policy>),
+    /// HOST: 220 means that this host is meant, and these rules hold.
+    HostTaken(Arc<Policy>, Arc<str>),
     /// AUTH: 234 means that TLS begins.
     Secured(Tls),
     /// CWD, CDUP: 2yz means that this is the directory.
@@ -119,7 +119,7 @@ impl Pending {
             Self::Forwarded(forwarded) => match forwarded.expects {
                 Expects::Login
                 | Expects::Reinitialised
-                | Expects::HostTaken(_)
+                | Expects::HostTaken(..)
                 | Expects::Secured(_)
                 | Expects::Entered(_)
                 | Expects::Located

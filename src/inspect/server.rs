@@ -175,7 +175,7 @@ impl Inspector {
         } = forwarded;
         if matches!(
             expects,
-            Expects::Login | Expects::HostTaken(_) | Expects::Secured(_)
+            Expects::Login | Expects::HostTaken(..) | Expects::Secured(_)
         ) || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
             || (command.path.is_some() && !command.verb.transfers())
         {
@@ -222,8 +222,8 @@ impl Inspector {
                     self.reinitialise(now);
                 }
             }
-            Expects::HostTaken(policy) => {
-                if let Some(reply) = self.host_taken(policy, code) {
+            Expects::HostTaken(policy, name) => {
+                if let Some(reply) = self.host_taken(policy, name, code) {
                     return self.send_client(reply);
                 }
             }

@@ -105,6 +105,7 @@ impl Session {
             Side::Server => (&self.server, &mut self.inspector),
         };
         let now = Instant::now();
+        inspector.handle_clock(jiff::Timestamp::now(), now);
         let taken = leg.take(|bytes| match side {
             Side::Client => inspector.handle_client(bytes, now),
             Side::Server => inspector.handle_server(bytes, now),
