@@ -1,6 +1,7 @@
 //! What the program does: puts the parts together, runs them, and takes them down again.
 
 mod run;
+mod why;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,6 +10,8 @@ use anyhow::Context;
 
 use crate::config::{self, Config};
 use crate::yaml::Problems;
+
+pub use why::{Question, why};
 
 /// How a task ended, short of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The command line as it is written, and which task each word of it means.
 
+mod why;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -7,6 +9,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Outcome};
+
+pub use why::Why;
 
 /// The FTP gate for Linux edges.
 ///
@@ -33,6 +37,12 @@ pub enum Task {
     Run(ConfigFile),
     /// Read the configuration and its rules, and report every problem with file, line and column.
     Check(ConfigFile),
+    /// Tell how the rules decide on one command, and why.
+    ///
+    /// Prints the decision, the rule as it is written, and for each rule before it the first condition
+    /// that did not hold. What the protocol forbids is refused before the rules are asked, and is not
+    /// part of the answer.
+    Why(Box<Why>),
     /// Print the manual page in roff, for `man -l -`.
     Man,
 }
@@ -58,6 +68,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.task {
         Task::Run(file) => app::run(&file.config),
         Task::Check(file) => app::check(&file.config),
+        Task::Why(why) => {
+            let file = why.file.config.clone();
+            app::why(&file, &why.question())
+        }
         Task::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())

@@ -6,6 +6,7 @@
 
 mod action;
 mod announce;
+mod ask;
 mod checks;
 mod client;
 mod directory;
@@ -31,6 +32,7 @@ use crate::pinhole::PinholeId;
 use crate::rules::{DataPath, Policy};
 
 pub use action::{Action, Carriage, PinholeNews, WindowNews};
+pub use ask::{QuestionError, ask};
 pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
