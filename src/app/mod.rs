@@ -51,6 +51,15 @@ pub fn check(file: &Path) -> anyhow::Result<Outcome> {
     Ok(Outcome::Good)
 }
 
+/// Prints the schema of a kind of file.
+///
+/// # Errors
+/// Only where nothing can be printed.
+pub fn schema(schema: serde_json::Value) -> anyhow::Result<Outcome> {
+    say(&format!("{schema:#}\n"))?;
+    Ok(Outcome::Good)
+}
+
 /// The path that `check` and `run` share: reads, reports, and gives what is usable.
 fn load(file: &Path) -> anyhow::Result<Option<Config>> {
     match config::load(file, &config::interface_names()) {

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Outcome};
+use crate::{config, rules};
 
 pub use why::Why;
 
@@ -43,8 +44,23 @@ pub enum Task {
     /// that did not hold. What the protocol forbids is refused before the rules are asked, and is not
     /// part of the answer.
     Why(Box<Why>),
+    /// Print a JSON Schema, for editors.
+    Schema {
+        /// Of which kind of file.
+        #[arg(value_enum)]
+        of: File,
+    },
     /// Print the manual page in roff, for `man -l -`.
     Man,
+}
+
+/// A kind of file that the program reads.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum File {
+    /// Rules.
+    Policy,
+    /// Listeners, limits, and where the record goes.
+    Configuration,
 }
 
 /// Where the configuration is.
@@ -72,6 +88,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
             let file = why.file.config.clone();
             app::why(&file, &why.question())
         }
+        Task::Schema { of } => app::schema(match of {
+            File::Policy => rules::schema(),
+            File::Configuration => config::schema(),
+        }),
         Task::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())

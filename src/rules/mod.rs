@@ -167,6 +167,7 @@ mod field;
 mod glob;
 mod grants;
 mod index;
+mod keys;
 mod lint;
 mod networks;
 mod policy;
@@ -174,6 +175,11 @@ mod protocol;
 mod rule;
 mod text;
 mod when;
+
+/// Gives the JSON Schema of policy files.
+pub fn schema() -> serde_json::Value {
+    keys::POLICY.document("Policy of portcullis")
+}
 
 pub use class::Class;
 pub(crate) use compile::is_name;

@@ -10,7 +10,7 @@ use crate::yaml::{self, Map, Node, Problems, Report, Source, Value, quoted};
 use super::glob::Glob;
 use super::protocol;
 use super::rule::{Condition, Places, Rule, RuleAction};
-use super::{Channel, Field, Loudness, Protocol, RuleName, TransferMode, lint};
+use super::{Channel, Field, Loudness, Protocol, RuleName, TransferMode, keys, lint};
 
 mod action;
 mod conditions;
@@ -19,6 +19,7 @@ mod groups;
 mod when;
 
 use groups::Groups;
+pub(super) use when::DAYS;
 
 /// Compiles a policy; gives its warnings with it.
 ///
@@ -53,7 +54,7 @@ struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     fn policy(&mut self, root: &'a Node) -> Option<(Protocol, Vec<Rule>)> {
-        let mut map = self.report.map(root, "the policy")?;
+        let mut map = self.report.section(root, "the policy", &keys::POLICY)?;
         let protocol = match map.optional("protocol") {
             Some(node) => protocol::read(node, &mut self.report),
             None => Protocol::default(),
@@ -82,7 +83,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn rule(&mut self, item: &'a Node, lines_by_id: &mut BTreeMap<&'a str, usize>) -> Option<Rule> {
-        let mut map = self.report.map(item, "the rule")?;
+        let mut map = self.report.section(item, "the rule", &keys::RULE)?;
         let line = self.report.source().line(map.head().start);
         let id = map
             .required("id", &mut self.report)

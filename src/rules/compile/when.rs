@@ -2,6 +2,7 @@
 
 use crate::yaml::{Node, Report, Value, nearest, quoted};
 
+use super::super::keys;
 use super::super::when::{DAY, Times, Week};
 use super::Compiler;
 
@@ -48,7 +49,7 @@ impl Compiler<'_> {
     }
 
     fn window_of_time(&mut self, node: &Node) -> Option<Times> {
-        let mut map = self.report.map(node, "`when`")?;
+        let mut map = self.report.section(node, "`when`", &keys::WINDOW_OF_TIME)?;
         let days = map.optional("days");
         let from = map.optional("from");
         let to = map.optional("to");
@@ -58,6 +59,9 @@ impl Compiler<'_> {
             Some(node) => days_of(node, &mut self.report),
             None => (0..7).collect(),
         };
+        if days.is_empty() {
+            return None;
+        }
         let from = from.map_or(Some(0), |node| minute(node, "`from`", &mut self.report));
         let to = to.map_or(Some(DAY), |node| minute(node, "`to`", &mut self.report));
         let (name, zone) = match zone {
