@@ -49,6 +49,8 @@ fn a_rule_behind_one_that_matches_all_it_matches_is_never_reached() {
         ),
         ("command: [admin]", "command: [SITE CHMOD]"),
         ("path: /pub/**", "path: [/pub/a, '/pub/*/b?']"),
+        ("path: /pub/**", "path: /pub/**"),
+        ("path: ['/pub/*.a', '/pub/*.b']", "path: '/pub/x*.a'"),
         ("path: '*.exe'", "path: '/x/*.exe'"),
         ("listener: [a, b]", "listener: b"),
         ("host: '*.example.org'", "host: FTP.example.org"),
@@ -140,7 +142,7 @@ fn a_value_that_is_always_decided_the_other_way_is_told() {
 fn a_deny_of_a_kind_of_file_behind_an_allowed_folder_is_told_with_an_example() {
     let text = "rules:\n  - { id: in, allow: true, user: 'up-*', command: [read, write], path: /in/** }\n  - { id: no-exe, deny: true, command: write, path: '*.exe' }\n";
     let message =
-        "4:53 the rule `no-exe` does not deny `STOR /in/.exe`: `in (f:3)` allows it before";
+        "4:53 the rule `no-exe` does not deny `STOR /in/x.exe`: `in (f:3)` allows it before";
     assert_eq!(told(text), [message]);
     quiet(&text.replace("command: [read, write]", "command: [read]"));
     quiet(&text.replace("'*.exe'", "/in/private/**"));

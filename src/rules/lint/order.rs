@@ -1,6 +1,8 @@
 //! Rules against the rules before them: what is never reached, in whole or in part, and what an allow
 //! takes from a deny behind it.
 
+use std::cell::Cell;
+
 use ipnet::IpNet;
 
 use crate::yaml::{Report, quoted};
@@ -18,6 +20,9 @@ use super::sample::Sample;
 /// Earlier rules that one rule is compared with at most; what lies beyond is not told.
 const MAX_COMPARED: usize = 1000;
 
+/// Comparisons for one policy at most; what lies beyond is not told.
+const MAX_COMPARISONS: usize = 4_000_000;
+
 /// Values in a list that are looked at one by one at most.
 const MAX_ITEMS: usize = 64;
 
@@ -27,12 +32,14 @@ const MAX_CROSSINGS: usize = 20_000;
 /// Warns of rules and values that others take the place of.
 pub(super) fn warn(rules: &[Rule], report: &mut Report) {
     let index = Index::new(rules);
+    let left = Cell::new(MAX_COMPARISONS);
     let mut whole = vec![true; rules.len()];
     for (place, rule) in rules.iter().enumerate() {
         let earlier = Earlier {
             rules,
             index: &index,
             place,
+            left: &left,
         };
         let reached = !warn_of_unreached(rule, &earlier, report);
         if let Some(whole) = whole.get_mut(place) {
@@ -49,6 +56,8 @@ struct Earlier<'a> {
     rules: &'a [Rule],
     index: &'a Index,
     place: usize,
+    /// Comparisons that may still be made.
+    left: &'a Cell<usize>,
 }
 
 impl<'a> Earlier<'a> {
@@ -61,9 +70,10 @@ impl<'a> Earlier<'a> {
             .index
             .candidates(&sample.request())
             .take_while(|place| *place < self.place)
-            .take(MAX_COMPARED)
+            .take(MAX_COMPARED.min(self.left.get()))
             .collect();
         places.dedup();
+        self.left.set(self.left.get().saturating_sub(places.len()));
         places
             .into_iter()
             .filter_map(|place| self.rules.get(place))
