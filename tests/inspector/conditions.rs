@@ -70,7 +70,7 @@ fn the_time_of_day_goes_on_with_the_session() {
     dialogue.client("NOOP");
     dialogue.expect(&["deny NOOP by night", "C< 450 Come back tomorrow"]);
     // 17:59:50 in Berlin.
-    let at = "2026-11-20T16:59:50Z".parse().unwrap();
+    let at = "2026-11-20T16:59:50Z".parse().expect("a time");
     dialogue.inspector.handle_clock(at, dialogue.now);
     dialogue.client("NOOP").server("200 ok").forget();
     dialogue.after(Duration::from_secs(9)).client("NOOP");
