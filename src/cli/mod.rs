@@ -1,5 +1,7 @@
 //! The command line as it is written, and which task each word of it means.
 
+mod why;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -7,6 +9,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Outcome};
+use crate::{config, rules};
+
+pub use why::Why;
 
 /// The FTP gate for Linux edges.
 ///
@@ -33,8 +38,29 @@ pub enum Task {
     Run(ConfigFile),
     /// Read the configuration and its rules, and report every problem with file, line and column.
     Check(ConfigFile),
+    /// Tell how the rules decide on one command, and why.
+    ///
+    /// Prints the decision, the rule as it is written, and for each rule before it the first condition
+    /// that did not hold. What the protocol forbids is refused before the rules are asked, and is not
+    /// part of the answer.
+    Why(Box<Why>),
+    /// Print a JSON Schema, for editors.
+    Schema {
+        /// Of which kind of file.
+        #[arg(value_enum)]
+        of: File,
+    },
     /// Print the manual page in roff, for `man -l -`.
     Man,
+}
+
+/// A kind of file that the program reads.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum File {
+    /// Rules.
+    Policy,
+    /// Listeners, limits, and where the record goes.
+    Configuration,
 }
 
 /// Where the configuration is.
@@ -58,6 +84,14 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.task {
         Task::Run(file) => app::run(&file.config),
         Task::Check(file) => app::check(&file.config),
+        Task::Why(why) => {
+            let file = why.file.config.clone();
+            app::why(&file, &why.question())
+        }
+        Task::Schema { of } => app::schema(match of {
+            File::Policy => rules::schema(),
+            File::Configuration => config::schema(),
+        }),
         Task::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())

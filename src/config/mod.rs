@@ -15,12 +15,18 @@ use ipnet::Ipv6Net;
 use crate::rules::{DataPath, Policy, Window};
 
 mod interfaces;
+mod keys;
 mod listeners;
 mod load;
 mod settings;
 
 pub use interfaces::interface_names;
 pub use load::load;
+
+/// Gives the JSON Schema of configuration files.
+pub fn schema() -> serde_json::Value {
+    keys::CONFIGURATION.document("Configuration of portcullis")
+}
 
 /// All that `portcullis run` needs to know.
 #[derive(Clone, Debug)]
