@@ -112,14 +112,9 @@ impl Recorded {
                     path: Some(path.clone()),
                 };
                 let verdict = policy.decide(&Request {
-                    listener: "lan",
-                    client: about.client.ip(),
-                    server: about.server.ip(),
                     user: Some(user),
-                    verb: &Verb::Retr,
-                    site: None,
-                    foreign: None,
                     path: Some(path.as_bytes()),
+                    ..Request::new("lan", about.client.ip(), about.server.ip(), &Verb::Retr)
                 });
                 let (rule, decision) = (Arc::clone(&verdict.rule), verdict.decision.clone());
                 add(Event::Decided {

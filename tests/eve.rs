@@ -214,6 +214,7 @@ fn events() -> Vec<Event> {
         decision,
         rule: Arc::clone(&rule),
         grants: Grants::default(),
+        audit: portcullis::rules::Loudness::Normal,
     };
     let pinhole = Pinhole {
         initiator: any.ip(),

@@ -16,16 +16,8 @@ use portcullis::yaml::Source;
 fn granted(keys: &str, verb: &Verb) -> Grants {
     let text = format!("rules: [{{ id: a, allow: true, {keys} }}]");
     let policy = Policy::parse("edge.yaml", &text).unwrap_or_else(|problems| panic!("{problems}"));
-    let verdict = policy.decide(&Request {
-        listener: "lan",
-        client: [192, 0, 2, 7].into(),
-        server: [198, 51, 100, 20].into(),
-        user: None,
-        verb,
-        site: None,
-        foreign: None,
-        path: None,
-    });
+    let (client, server) = ([192, 0, 2, 7].into(), [198, 51, 100, 20].into());
+    let verdict = policy.decide(&Request::new("lan", client, server, verb));
     assert_eq!(verdict.decision, Decision::Allow);
     verdict.grants
 }
@@ -101,7 +93,7 @@ fn warnings(text: &str) -> Vec<String> {
 
 #[test]
 fn what_a_rule_grants_to_nobody_is_warned_of() {
-    let text = "rules:\n  - { id: login, allow: true, command: [basic] }\n  - { id: b, allow: true, command: [read], tls: pass, data: relay, fxp: 192.0.2.0/24, hide-features: MLTS }\n  - { id: c, allow: true, command: [PASV], data: kernel, max-bytes: 1GB, mask-text: Fine }\n";
+    let text = "rules:\n  - { id: login, allow: true, command: [login] }\n  - { id: b, allow: true, command: [read], tls: pass, data: relay, fxp: 192.0.2.0/24, hide-features: MLTS }\n  - { id: c, allow: true, command: [PASV], data: kernel, max-bytes: 1GB, mask-text: Fine }\n";
     assert_eq!(
         warnings(text),
         [

@@ -2,6 +2,7 @@
 
 mod reload;
 mod run;
+mod why;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,6 +11,8 @@ use anyhow::Context;
 
 use crate::config::{self, Config};
 use crate::yaml::Problems;
+
+pub use why::{Question, why};
 
 /// How a task ended, short of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,15 @@ pub fn check(file: &Path) -> anyhow::Result<Outcome> {
         file.display(),
         config.listeners.len()
     ))?;
+    Ok(Outcome::Good)
+}
+
+/// Prints the schema of a kind of file.
+///
+/// # Errors
+/// Only where nothing can be printed.
+pub fn schema(schema: serde_json::Value) -> anyhow::Result<Outcome> {
+    say(&format!("{schema:#}\n"))?;
     Ok(Outcome::Good)
 }
 

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::inspect::{Command, Event, Record, Transferred};
 use crate::pinhole::Pinhole;
-use crate::rules::{Decision, RuleName, Verdict, Window};
+use crate::rules::{Decision, Loudness, RuleName, Verdict, Window};
 
 use super::eve::{Alert, Facts, Flow, Ftp, FtpData, Hole, Line};
 use super::{Session, words};
@@ -219,7 +219,21 @@ fn decided<'a>(line: &mut Line<'a>, command: &'a Command, verdict: &'a Verdict) 
     by_rule(facts, &verdict.rule);
     let mut shown = ftp(command);
     match &verdict.decision {
-        Decision::Allow => facts.action = Some("allow"),
+        Decision::Allow => {
+            facts.action = Some("allow");
+            if verdict.audit == Loudness::Alert {
+                line.event_type = "alert";
+                line.alert = Some(Alert {
+                    action: "allowed",
+                    gid: 1,
+                    signature_id: words::ALLOWED,
+                    rev: 1,
+                    signature: format!("FTP {} allowed by rule {}", command.verb, verdict.rule.id),
+                    category: "Allowed by policy",
+                    severity: words::SEVERITY_ALLOWED,
+                });
+            }
+        }
         Decision::Deny(reply) => {
             facts.action = Some("deny");
             let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));

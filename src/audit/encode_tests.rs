@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ftp::Verb;
 use crate::inspect::{Direction, EndReason, Mode, PinholeEnd, Side, TransferOutcome, Violation};
 use crate::pinhole::{Counters, PinholeId};
-use crate::rules::Grants;
+use crate::rules::{Grants, Loudness};
 
 use super::*;
 
@@ -85,6 +85,7 @@ fn a_command_is_allowed() {
         decision: Decision::Allow,
         rule: rule(),
         grants: Grants::default(),
+        audit: Loudness::Normal,
     };
     expect(
         Event::Decided {
@@ -99,11 +100,32 @@ fn a_command_is_allowed() {
 }
 
 #[test]
+fn a_command_allowed_by_a_loud_rule_is_an_alert() {
+    let verdict = Verdict {
+        decision: Decision::Allow,
+        rule: rule(),
+        grants: Grants::default(),
+        audit: Loudness::Alert,
+    };
+    expect(
+        Event::Decided {
+            command: retr(),
+            verdict,
+        },
+        "alert",
+        r#""ftp":{"command":"RETR","command_data":"a.bin"},"alert":{"action":"allowed","gid":1,"signature_id":1210002,"rev":1,"signature":"FTP RETR allowed by rule read","category":"Allowed by policy","severity":3},"#,
+        "decision",
+        r#","rule":"read","rule_at":"rules/edge.yaml:14","action":"allow","path":"/pub/a.bin""#,
+    );
+}
+
+#[test]
 fn a_denied_command_is_an_alert() {
     let verdict = Verdict {
         decision: Decision::Deny("550 Not here".into()),
         rule: rule(),
         grants: Grants::default(),
+        audit: Loudness::Normal,
     };
     expect(
         Event::Decided {

@@ -12,13 +12,13 @@ use serde::Deserialize;
 use crate::config::{Config, Listener};
 use crate::ftp::{self, Verb};
 use crate::inspect::names_tls;
-use crate::rules::{Decision, Policy, Request, Tls};
+use crate::rules::{Channel, Decision, Policy, Request, Tls};
 
 /// Examples kept of each change.
 const MAX_EXAMPLES: usize = 3;
 
-/// Virtual hosts of sessions that are remembered; beyond them the listener's own rules are asked.
-const MAX_HOSTS: usize = 100_000;
+/// Sessions of which more than the listener is remembered; beyond them it is what it was at first.
+const MAX_FLOWS: usize = 100_000;
 
 /// All that was found out.
 #[derive(Debug, Default)]
@@ -61,8 +61,18 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Replay<'a> {
     listeners: BTreeMap<&'a str, &'a Listener>,
-    policies_by_flow: BTreeMap<u64, Arc<Policy>>,
+    flows: BTreeMap<u64, Flow>,
     found: Comparison,
+}
+
+/// What a session was by the time of a command.
+#[derive(Clone, Debug, Default)]
+struct Flow {
+    /// The rules of the host that HOST named; `None` for the listener's own.
+    policy: Option<Arc<Policy>>,
+    host: Option<String>,
+    /// It came back from TLS (CCC).
+    cleared: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -71,7 +81,7 @@ impl<'a> Replay<'a> {
         let named = config.listeners.iter().map(|l| (l.name.as_str(), l));
         Self {
             listeners: named.collect(),
-            policies_by_flow: BTreeMap::new(),
+            flows: BTreeMap::new(),
             found: Comparison::default(),
         }
     }
@@ -88,8 +98,9 @@ impl<'a> Replay<'a> {
         match line.portcullis.event.as_str() {
             "decision" => self.decide(&line),
             "reply" => self.refused_host(&line),
+            "tls-end" => self.change(line.flow_id, |flow| flow.cleared = true),
             "session-end" => {
-                self.policies_by_flow.remove(&line.flow_id);
+                self.flows.remove(&line.flow_id);
             }
             _ => {}
         }
@@ -114,8 +125,10 @@ impl<'a> Replay<'a> {
             *unknown.entry(listener.clone()).or_default() += 1;
             return;
         };
-        let policy = self.policies_by_flow.get(&line.flow_id);
-        let policy = Arc::clone(policy.unwrap_or(&configured.policy));
+        let flow = self.flows.get(&line.flow_id).cloned().unwrap_or_default();
+        let policy = flow
+            .policy
+            .unwrap_or_else(|| Arc::clone(&configured.policy));
         let verb = Verb::parse(&ftp.command);
         let argument = ftp.command_data.as_deref().unwrap_or_default();
         let word = argument.split_whitespace().next().unwrap_or_default();
@@ -129,6 +142,13 @@ impl<'a> Replay<'a> {
             site: (verb == Verb::Site).then_some(word.as_str()),
             foreign: announced(&verb, argument.trim().as_bytes()).filter(|&ip| ip != client),
             path: facts.path.as_deref().map(str::as_bytes),
+            channel: if flow.cleared {
+                Channel::Cleared
+            } else {
+                Channel::Plain
+            },
+            host: flow.host.as_deref(),
+            at: instant(&line.timestamp),
         };
         let verdict = policy.decide(&request);
         let decision = decision_of(
@@ -178,10 +198,17 @@ impl<'a> Replay<'a> {
         let bare = bare.parse::<std::net::Ipv6Addr>();
         let name = bare.map_or(name, |address| format!("[{address}]"));
         let hosts = self.listeners.get(listener).map(|listener| &listener.hosts);
-        if let Some(policy) = hosts.and_then(|hosts| hosts.get(&name))
-            && self.policies_by_flow.len() < MAX_HOSTS
-        {
-            self.policies_by_flow.insert(flow, Arc::clone(policy));
+        let policy = hosts.and_then(|hosts| hosts.get(&name)).map(Arc::clone);
+        self.change(flow, |flow| {
+            flow.policy = policy;
+            flow.host = Some(name);
+        });
+    }
+
+    /// Notes something about a session; past the bound, sessions stay what they were.
+    fn change(&mut self, flow: u64, note: impl FnOnce(&mut Flow)) {
+        if self.flows.len() < MAX_FLOWS || self.flows.contains_key(&flow) {
+            note(self.flows.entry(flow).or_default());
         }
     }
 
@@ -192,7 +219,10 @@ impl<'a> Replay<'a> {
         };
         let code = first(&ftp.completion_code);
         if code.starts_with(['4', '5']) && !["500", "502", "530"].contains(&code) {
-            self.policies_by_flow.remove(&line.flow_id);
+            self.change(line.flow_id, |flow| {
+                flow.policy = None;
+                flow.host = None;
+            });
         }
     }
 }
@@ -235,6 +265,13 @@ fn decision_of(
         true => Decision::Deny(format!("502 {verb} is not available.").into()),
         false => Decision::Allow,
     }
+}
+
+/// The instant that a line of the record names.
+fn instant(timestamp: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", timestamp)
+        .and_then(|parsed| parsed.to_timestamp())
+        .ok()
 }
 
 /// The address that an announcement names.

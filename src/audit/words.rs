@@ -7,11 +7,17 @@ use crate::inspect::{Direction, EndReason, Mode, PinholeEnd, Side, TransferOutco
 /// Suricata leaves 1,000,000 to 1,999,999 to local signatures.
 pub(super) const DENIED: u32 = 1_210_001;
 
+/// `alert.signature_id` of an allowed command under a rule with `audit: alert`.
+pub(super) const ALLOWED: u32 = 1_210_002;
+
 /// Start of the `alert.signature_id` of violations.
 const FIRST_VIOLATION: u32 = 1_210_100;
 
 /// `alert.severity`, 1 being the gravest.
 pub(super) const SEVERITY_DENIED: u8 = 3;
+
+/// `alert.severity` of a command that a rule wants told.
+pub(super) const SEVERITY_ALLOWED: u8 = 3;
 
 pub(super) fn side(side: Side) -> &'static str {
     match side {

@@ -6,6 +6,7 @@ mod replay_rules;
 mod show;
 mod story;
 mod times;
+mod why;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Outcome};
+use crate::{config, rules};
+
+pub use why::Why;
 
 pub use asking::{AuditArgs, Source};
 pub use hits::HitsArgs;
@@ -57,8 +61,29 @@ pub enum Task {
     /// Reads EVE lines of portcullis; what is compared is whether a command passes, and the reply to
     /// one that does not. Exit code 1 where a decision would differ.
     ReplayRules(ReplayArgs),
+    /// Tell how the rules decide on one command, and why.
+    ///
+    /// Prints the decision, the rule as it is written, and for each rule before it the first condition
+    /// that did not hold. What the protocol forbids is refused before the rules are asked, and is not
+    /// part of the answer.
+    Why(Box<Why>),
+    /// Print a JSON Schema, for editors.
+    Schema {
+        /// Of which kind of file.
+        #[arg(value_enum)]
+        of: File,
+    },
     /// Print the manual page in roff, for `man -l -`.
     Man,
+}
+
+/// A kind of file that the program reads.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum File {
+    /// Rules.
+    Policy,
+    /// Listeners, limits, and where the record goes.
+    Configuration,
 }
 
 /// Where the configuration is.
@@ -85,6 +110,14 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Task::Hits(args) => hits::run(&args),
         Task::Audit(args) => asking::run(&args),
         Task::ReplayRules(args) => replay_rules::run(&args),
+        Task::Why(why) => {
+            let file = why.file.config.clone();
+            app::why(&file, &why.question())
+        }
+        Task::Schema { of } => app::schema(match of {
+            File::Policy => rules::schema(),
+            File::Configuration => config::schema(),
+        }),
         Task::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())

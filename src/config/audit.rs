@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::yaml::{Map, Node, Report, quoted};
 
-use super::AuditOutput;
+use super::{AuditOutput, keys};
 
 /// A day, the unit of keeping.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -86,7 +86,7 @@ pub enum SyslogPeer {
 
 /// Reads `audit`.
 pub(super) fn read(node: &Node, report: &mut Report) -> Option<AuditSettings> {
-    let mut map = report.map(node, "`audit`")?;
+    let mut map = report.section(node, "`audit`", &keys::AUDIT)?;
     let output = map.required("output", report);
     let output = output.and_then(|node| output_of(node, report));
     let store = store(&mut map, report);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::rules::{DataPath, Policy};
 use crate::yaml::{self, MAX_FILE, Node, Problem, Problems, Report, Source};
 
-use super::{Config, Kernel, Limits, Listener, audit, listeners, settings};
+use super::{Config, Kernel, Limits, Listener, audit, keys, listeners, settings};
 
 /// Loads a configuration file and the policies it names, and gives the warnings with them.
 ///
@@ -45,7 +45,9 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn config(&mut self, root: &Node) -> Option<Config> {
-        let mut map = self.report.map(root, "the configuration")?;
+        let mut map = self
+            .report
+            .section(root, "the configuration", &keys::CONFIGURATION)?;
         let listeners = map.required("listeners", &mut self.report);
         let limits = match map.optional("limits") {
             Some(node) => settings::limits(node, &mut self.report),

@@ -16,6 +16,7 @@ use crate::rules::{DataPath, Policy, Window};
 
 mod audit;
 mod interfaces;
+mod keys;
 mod listeners;
 mod load;
 mod settings;
@@ -23,6 +24,11 @@ mod settings;
 pub use audit::{AuditSettings, OnFailure, StoreSettings, SyslogPeer};
 pub use interfaces::interface_names;
 pub use load::load;
+
+/// Gives the JSON Schema of configuration files.
+pub fn schema() -> serde_json::Value {
+    keys::CONFIGURATION.document("Configuration of portcullis")
+}
 
 /// All that `portcullis run` needs to know.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::yaml::{Map, Node, Report, number, quoted};
 
-use super::{Kernel, Limits, Mark};
+use super::{Kernel, Limits, Mark, keys};
 
 /// Sessions and pinholes at most; the kernel's maps are sized by it.
-const MAX_COUNT: u64 = 1_000_000;
+pub(super) const MAX_COUNT: u64 = 1_000_000;
 
 /// Bytes of a table's name at most (`NFT_NAME_MAXLEN` less its end, linux/netfilter/nf_tables.h).
 const MAX_TABLE_NAME: usize = 255;
@@ -34,7 +34,7 @@ const fn seconds(count: u64) -> Duration {
 /// Reads `limits`; what is not written keeps its default.
 pub(super) fn limits(node: &Node, report: &mut Report) -> Limits {
     let mut limits = Limits::default();
-    let Some(mut map) = report.map(node, "`limits`") else {
+    let Some(mut map) = report.section(node, "`limits`", &keys::LIMITS) else {
         return limits;
     };
     for (name, place) in [
@@ -43,8 +43,7 @@ pub(super) fn limits(node: &Node, report: &mut Report) -> Limits {
         ("pinholes", &mut limits.pinholes),
         ("pinholes-per-client", &mut limits.pinholes_per_client),
     ] {
-        let read = map.optional(name);
-        let read = read.and_then(|node| report.integer(node, &format!("`{name}`"), 1..=MAX_COUNT));
+        let read = map.integer(name, report);
         let read = read.and_then(|number| usize::try_from(number).ok());
         *place = read.unwrap_or(*place);
     }
@@ -76,7 +75,7 @@ pub(super) fn limits(node: &Node, report: &mut Report) -> Limits {
 /// Reads `kernel`; what is not written keeps its default.
 pub(super) fn kernel(node: &Node, report: &mut Report) -> Kernel {
     let mut kernel = Kernel::default();
-    let Some(mut map) = report.map(node, "`kernel`") else {
+    let Some(mut map) = report.section(node, "`kernel`", &keys::KERNEL) else {
         return kernel;
     };
     if let Some(node) = map.optional("table")

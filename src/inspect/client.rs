@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ftp::{self, Argument, CommandFault, Ending, LineError, Verb};
-use crate::rules::{Decision, Grants, Reaction, Request, RuleName, Tls, Verdict};
+use crate::rules::{Decision, Grants, Loudness, Reaction, Request, RuleName, Tls, Verdict};
 
 use super::announce::Claim;
 use super::forms::PassiveForm;
@@ -111,10 +111,12 @@ impl Inspector {
         }
         let decision = verdict.decision.clone();
         let (rule, grants) = (Arc::clone(&verdict.rule), verdict.grants.clone());
-        self.record(Event::Decided {
-            command: shown.clone(),
-            verdict,
-        });
+        if decision != Decision::Allow || verdict.audit != Loudness::Quiet {
+            self.record(Event::Decided {
+                command: shown.clone(),
+                verdict,
+            });
+        }
         if let Decision::Deny(reply) = decision {
             return self.answer(&reply);
         }
@@ -138,14 +140,7 @@ impl Inspector {
         path: Option<&[u8]>,
         claim: Option<&Claim>,
     ) -> Verdict {
-        let site = (command.verb == Verb::Site).then(|| {
-            let word = command
-                .trimmed()
-                .split(|&byte| byte == b' ')
-                .next()
-                .unwrap_or_default();
-            String::from_utf8_lossy(word).to_ascii_uppercase()
-        });
+        let site = site_word(command);
         let client = self.settings.legs.client;
         let foreign = claim
             .map(Claim::address)
@@ -156,16 +151,11 @@ impl Inspector {
             path,
             ..self.asking(&command.verb)
         });
-        if verdict.decision != Decision::Allow {
+        refuse_tls(&mut verdict, command);
+        if verdict.decision != Decision::Allow || command.verb == Verb::Auth {
             return verdict;
         }
-        if command.verb == Verb::Auth {
-            if verdict.grants.tls == Tls::Refuse {
-                verdict.decision = Decision::Deny("534 TLS is not possible here.".into());
-            } else if !names_tls(command.trimmed()) {
-                verdict.decision = Decision::Deny("504 Only AUTH TLS is possible here.".into());
-            }
-        } else if self.is_hidden(&command.verb) {
+        if self.is_hidden(&command.verb) {
             let reply = format!("502 {} is not available.", command.verb);
             verdict.decision = Decision::Deny(reply.into());
         }
@@ -174,20 +164,7 @@ impl Inspector {
 
     /// The path that rules match and the record shows.
     fn path_of(&self, command: &ftp::Command<'_>) -> Option<Vec<u8>> {
-        let argument = command.argument.unwrap_or_default();
-        let name = match command.verb.argument() {
-            Argument::Pathname => argument,
-            Argument::OptionalPathname if argument.is_empty() => return None,
-            Argument::OptionalPathname => argument,
-            Argument::OptionsAndPathname => without_options(argument),
-            Argument::FactsAndPathname => argument
-                .splitn(2, |&byte| byte == b' ')
-                .nth(1)
-                .unwrap_or_default(),
-            Argument::Parent => b"..",
-            Argument::Secret | Argument::FreeText | Argument::Other => return None,
-        };
-        Some(self.directory.resolve(name))
+        Some(self.directory.resolve(pathname(command)?))
     }
 
     /// Carries out what a rule has allowed.
@@ -399,6 +376,42 @@ pub(super) struct Permitted<'a> {
     pub(super) grants: Grants,
     /// What PORT, EPRT or LPRT announces.
     pub(super) claim: Option<Claim>,
+}
+
+/// The first word after SITE, in upper case.
+pub(super) fn site_word(command: &ftp::Command<'_>) -> Option<String> {
+    (command.verb == Verb::Site).then(|| {
+        let mut words = command.trimmed().split(|&byte| byte == b' ');
+        String::from_utf8_lossy(words.next().unwrap_or_default()).to_ascii_uppercase()
+    })
+}
+
+/// AUTH that a rule allows without granting TLS is refused, and so is any that is not for TLS.
+pub(super) fn refuse_tls(verdict: &mut Verdict, command: &ftp::Command<'_>) {
+    if verdict.decision != Decision::Allow || command.verb != Verb::Auth {
+        return;
+    }
+    if verdict.grants.tls == Tls::Refuse {
+        verdict.decision = Decision::Deny("534 TLS is not possible here.".into());
+    } else if !names_tls(command.trimmed()) {
+        verdict.decision = Decision::Deny("504 Only AUTH TLS is possible here.".into());
+    }
+}
+
+/// The pathname that a command names, as it is written; `None` for commands without one.
+pub(super) fn pathname<'a>(command: &ftp::Command<'a>) -> Option<&'a [u8]> {
+    let argument = command.argument.unwrap_or_default();
+    match command.verb.argument() {
+        Argument::Pathname => Some(argument),
+        Argument::OptionalPathname => (!argument.is_empty()).then_some(argument),
+        Argument::OptionsAndPathname => Some(without_options(argument)),
+        Argument::FactsAndPathname => {
+            let mut parts = argument.splitn(2, |&byte| byte == b' ');
+            Some(parts.nth(1).unwrap_or_default())
+        }
+        Argument::Parent => Some(b".."),
+        Argument::Secret | Argument::FreeText | Argument::Other => None,
+    }
 }
 
 /// The pathname of LIST and NLST, behind options that clients put before it: `-la dir`.

@@ -43,16 +43,14 @@ impl Inspector {
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        if self.settings.rules.hosts.is_empty() {
-            return self.forward(with_line_end(line), command, rule, Expects::Anything);
-        }
         // The configuration writes addresses in their canonical form, IPv6 in brackets.
         let literal = name
             .trim_start_matches('[')
             .trim_end_matches(']')
             .parse::<Ipv6Addr>();
         let name = literal.map_or(name, |v6| format!("[{v6}]"));
-        if !self.settings.rules.hosts.contains_key(&name) {
+        let hosts = &self.settings.rules.hosts;
+        if !hosts.is_empty() && !hosts.contains_key(&name) {
             return self.answer("504 No such host here.");
         }
         let expects = Expects::HostTaken(Arc::from(name));
@@ -63,7 +61,7 @@ impl Inspector {
     pub(super) fn host_taken(&mut self, host: Arc<str>, code: u16) -> Option<Vec<u8>> {
         // A server that does not know HOST has one host; the rules are still those asked for. Some
         // (vsftpd) answer 530 to all that they do not know before login.
-        let unknown = matches!(code, 500 | 502 | 530);
+        let unknown = matches!(code, 500 | 502 | 530) && !self.settings.rules.hosts.is_empty();
         if (200..300).contains(&code) || unknown {
             self.policy = self.settings.rules.of(Some(&host));
             self.host = Some(host);
@@ -133,10 +131,10 @@ impl Inspector {
     pub(super) fn reinitialise(&mut self, now: Instant) {
         self.retire_pinhole(PinholeEnd::Reinitialised, now);
         self.user = None;
+        self.host = None;
         self.logged_in = false;
         self.epsv_all = false;
         self.hidden_features = None;
-        self.host = None;
         self.policy = self.settings.rules.of(None);
         self.directory.forget();
     }

@@ -6,6 +6,7 @@
 
 mod action;
 mod announce;
+mod ask;
 mod checks;
 mod client;
 mod directory;
@@ -23,12 +24,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::ftp::{LineBuffer, ReplyReader, TelnetFilter};
 use crate::nat::Legs;
 use crate::pinhole::PinholeId;
 use crate::rules::{DataPath, Policy};
 
 pub use action::{Action, Carriage, PinholeNews, WindowNews};
+pub use ask::{QuestionError, ask};
 pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
@@ -112,6 +116,8 @@ pub struct Inspector {
     /// Features that the rules hide from this user; `None` until they are asked.
     hidden_features: Option<Vec<String>>,
     user: Option<Arc<str>>,
+    /// What a clock on the wall showed at one instant; rules with `when` need it.
+    clock: Option<(Instant, Timestamp)>,
     logged_in: bool,
     /// EPSV ALL was sent and not refused (RFC 2428 §4).
     epsv_all: bool,
@@ -156,6 +162,7 @@ impl Inspector {
             setup: Setup::default(),
             transfers: Transfers::default(),
             user: None,
+            clock: None,
             logged_in: false,
             epsv_all: false,
             directory: Directory::default(),
@@ -168,6 +175,12 @@ impl Inspector {
         };
         inspector.record(Event::SessionStarted);
         inspector
+    }
+
+    /// Takes the time of day, from which later instants are counted until it is told again. Without
+    /// it, rules with `when` deny whenever they would.
+    pub fn handle_clock(&mut self, at: Timestamp, now: Instant) {
+        self.clock = Some((now, at));
     }
 
     /// Takes bytes of the client.
@@ -397,6 +410,13 @@ impl Inspector {
         if !matches!(self.channel, Channel::Opaque(_)) {
             self.send_client(format!("421 {text}\r\n").into_bytes());
         }
+    }
+
+    /// The time of day when bytes last came.
+    fn wall_clock(&self) -> Option<Timestamp> {
+        let (then, at) = self.clock?;
+        at.checked_add(self.moved.saturating_duration_since(then))
+            .ok()
     }
 
     fn send_client(&mut self, line: Vec<u8>) {

@@ -127,7 +127,7 @@ impl Pending {
             Self::Forwarded(forwarded) => match forwarded.expects {
                 Expects::Login
                 | Expects::Reinitialised
-                | Expects::HostTaken(_)
+                | Expects::HostTaken(..)
                 | Expects::Secured(_)
                 | Expects::Entered(_)
                 | Expects::Located

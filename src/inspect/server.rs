@@ -187,7 +187,7 @@ impl Inspector {
         } = forwarded;
         if matches!(
             expects,
-            Expects::Login | Expects::HostTaken(_) | Expects::Secured(_)
+            Expects::Login | Expects::HostTaken(..) | Expects::Secured(_)
         ) || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
             || (command.path.is_some() && !command.verb.transfers())
         {

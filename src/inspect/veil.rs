@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ftp::Verb;
-use crate::rules::{Decision, Mask, Request, Tls};
+use crate::rules::{self, Decision, Mask, Request, Tls};
 
 use super::Inspector;
 
@@ -105,15 +105,16 @@ impl Inspector {
 
     /// A request for a command without argument, as this session would make it.
     pub(super) fn asking<'a>(&'a self, verb: &'a Verb) -> Request<'a> {
+        let legs = &self.settings.legs;
         Request {
-            listener: &self.settings.listener,
-            client: self.settings.legs.client,
-            server: self.settings.legs.server,
             user: self.user.as_deref(),
-            verb,
-            site: None,
-            foreign: None,
-            path: None,
+            channel: match self.cleared {
+                true => rules::Channel::Cleared,
+                false => rules::Channel::Plain,
+            },
+            host: self.host.as_deref(),
+            at: self.wall_clock(),
+            ..Request::new(&self.settings.listener, legs.client, legs.server, verb)
         }
     }
 }

@@ -116,6 +116,7 @@ impl Session {
             Side::Client => (&mut self.client, &mut self.inspector),
             Side::Server => (&mut self.server, &mut self.inspector),
         };
+        inspector.handle_clock(jiff::Timestamp::now(), now);
         let taken = leg.take(|bytes, urgent| {
             if urgent {
                 inspector.handle_urgent(side);

@@ -75,6 +75,62 @@ impl Commands {
     }
 }
 
+/// One thing that commands are found by; a command has its class, its verb, and a word if it is SITE.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum CommandKey {
+    Class(Class),
+    Verb(Verb),
+    SiteWord(String),
+}
+
+impl Commands {
+    /// All there are.
+    pub(super) fn all() -> Self {
+        Self {
+            classes: u16::MAX,
+            ..Self::default()
+        }
+    }
+
+    /// What it consists of.
+    pub(super) fn keys(&self) -> impl Iterator<Item = CommandKey> {
+        let classes = Class::NAMED.iter().map(|(_, class)| *class);
+        let classes = classes.filter(|class| self.classes & class.bit() != 0);
+        let verbs = self.verbs.iter().cloned();
+        let words = self.site_words.iter().cloned();
+        classes
+            .map(CommandKey::Class)
+            .chain(verbs.map(CommandKey::Verb))
+            .chain(words.map(CommandKey::SiteWord))
+    }
+
+    /// Whether every command of `other` is surely in the set.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let has_verb = |verb: &Verb| {
+            let classes = [false, true].map(|has_path| Class::of(verb, has_path));
+            classes
+                .iter()
+                .all(|class| self.contains(verb, *class, None))
+        };
+        other.keys().all(|key| match key {
+            CommandKey::Class(class) if self.classes & class.bit() != 0 => true,
+            // No list of verbs is all of those that are not known.
+            CommandKey::Class(Class::Unknown) => false,
+            CommandKey::Class(class) => {
+                let mut verbs = Verb::KNOWN
+                    .iter()
+                    .flat_map(|verb| [(verb, false), (verb, true)])
+                    .filter(|(verb, has_path)| Class::of(verb, *has_path) == class);
+                verbs.all(|(verb, _)| self.contains(verb, class, None))
+            }
+            CommandKey::Verb(verb) => has_verb(&verb),
+            CommandKey::SiteWord(word) => {
+                self.contains(&Verb::Site, Class::Admin, Some(word.as_str()))
+            }
+        })
+    }
+}
+
 fn known_names() -> impl Iterator<Item = &'static str> {
     let classes = Class::NAMED.iter().map(|(name, _)| *name);
     let verbs = Verb::KNOWN.iter().map(Verb::as_str);
@@ -105,6 +161,21 @@ mod tests {
         let verb = commands(&["LIST"]);
         assert!(has(&verb, "LIST", None));
         assert!(!has(&verb, "NLST", None));
+    }
+
+    #[test]
+    fn sets_cover_one_another_by_their_commands() {
+        assert!(commands(&["read", "list"]).covers(&commands(&["RETR", "NLST"])));
+        assert!(commands(&["RETR"]).covers(&commands(&["read"])));
+        assert!(!commands(&["LIST"]).covers(&commands(&["list"])));
+        assert!(commands(&["SITE"]).covers(&commands(&["SITE CHMOD"])));
+        assert!(!commands(&["SITE CHMOD"]).covers(&commands(&["SITE"])));
+        assert!(!commands(&["session"]).covers(&commands(&["STAT"])));
+        assert!(commands(&["session", "list"]).covers(&commands(&["STAT"])));
+        assert!(Commands::all().covers(&commands(&["basic", "unknown", "SITE X"])));
+        assert!(
+            !commands(&["ESTA", "ESTP", "SPSV", "P@SW", "PRET"]).covers(&commands(&["unknown"]))
+        );
     }
 
     #[test]

@@ -68,6 +68,102 @@ impl Glob {
         self.run(trimmed)
     }
 
+    /// Whether it is compared with the last segment of a path alone.
+    pub(super) fn is_last_segment(&self) -> bool {
+        self.last_segment
+    }
+
+    /// The plain text that everything it matches begins with, or its last segment does.
+    pub(super) fn prefix(&self) -> &str {
+        let end = self.text.find(['*', '?']).unwrap_or(self.text.len());
+        self.text.get(..end).unwrap_or_default()
+    }
+
+    /// The plain text that everything it matches ends with.
+    pub(super) fn suffix(&self) -> &str {
+        let start = self.text.rfind(['*', '?']).map_or(0, |at| at + 1);
+        // `**/name` matches `name` as well.
+        let text = self.text.get(start..).unwrap_or_default();
+        text.strip_prefix('/').unwrap_or(text)
+    }
+
+    /// Some text that it matches.
+    pub(super) fn sample(&self) -> Vec<u8> {
+        self.steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Byte(byte) => Some(*byte),
+                // Something in each place: a path is compared without a `/` at its end.
+                Step::First | Step::Segment | Step::Any => Some(b'x'),
+                Step::Rest | Step::Folders => None,
+            })
+            .collect()
+    }
+
+    /// Whether it surely matches everything that `other` matches. Both are of the same kind; on paths
+    /// of unknown folder it says nothing.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        if self.steps == [Step::Any] || (self.last_segment && self.steps == [Step::Segment]) {
+            return true;
+        }
+        if self.text == "/**" {
+            return other.is_absolute() || other.last_segment;
+        }
+        match (self.last_segment, other.last_segment) {
+            (false, true) => false,
+            (true, false) => {
+                let slash = other
+                    .steps
+                    .iter()
+                    .rposition(|step| *step == Step::Byte(b'/'));
+                let last = slash
+                    .and_then(|at| other.steps.get(at + 1..))
+                    .unwrap_or_default();
+                let crosses = |step: &Step| matches!(step, Step::Any | Step::Folders);
+                !last.is_empty() && !last.iter().any(crosses) && self.absorbs(last)
+            }
+            (true, true) | (false, false) => self.absorbs(&other.steps),
+        }
+    }
+
+    /// Follows the other's steps as if they were text: a step that stands for many texts passes only
+    /// where one of ours takes all of them. Some that cover are not found; none is found that does not.
+    fn absorbs(&self, steps: &[Step]) -> bool {
+        let mut waiting = Places::default();
+        self.wait_at(0, &mut waiting);
+        for theirs in steps {
+            let mut next = Places::default();
+            for place in waiting.iter() {
+                match (self.steps.get(place), theirs) {
+                    (Some(Step::Byte(ours)), Step::Byte(theirs)) if ours == theirs => {
+                        self.wait_at(place + 1, &mut next);
+                    }
+                    (Some(Step::First), Step::Byte(byte)) if *byte != b'/' && !continues(*byte) => {
+                        self.wait_at(place + 1, &mut next);
+                    }
+                    (Some(Step::First), Step::First) => self.wait_at(place + 1, &mut next),
+                    (Some(Step::Rest), Step::Rest) => self.wait_at(place, &mut next),
+                    (Some(Step::Rest), Step::Byte(byte)) if continues(*byte) => {
+                        self.wait_at(place, &mut next);
+                    }
+                    (Some(Step::Segment), Step::Byte(byte)) if *byte != b'/' => {
+                        self.wait_at(place, &mut next);
+                    }
+                    (Some(Step::Segment), Step::First | Step::Rest | Step::Segment)
+                    | (Some(Step::Any), _)
+                    // Theirs stands where a segment begins, and so does ours.
+                    | (Some(Step::Folders), Step::Byte(b'/') | Step::Folders) => {
+                        self.wait_at(place, &mut next);
+                    }
+                    (Some(Step::Folders), _) => next.add(place),
+                    _ => {}
+                }
+            }
+            waiting = next;
+        }
+        waiting.has(self.steps.len())
+    }
+
     fn compile(pattern: &str, path: bool) -> Self {
         let mut steps = Vec::new();
         let mut rest = pattern.as_bytes();
@@ -225,6 +321,58 @@ mod tests {
         assert!(!Glob::name("upload-*").matches(b"my-upload-a"));
         assert_eq!(Glob::name("anonymous").literal(), Some("anonymous"));
         assert_eq!(Glob::name("a*").literal(), None);
+    }
+
+    #[test]
+    fn patterns_cover_one_another_where_it_is_certain() {
+        let covers = |a: &str, b: &str| Glob::path(a).covers(&Glob::path(b));
+        for (wide, narrow) in [
+            ("/pub/**", "/pub/a/*.txt"),
+            ("/pub/*", "/pub/a?c"),
+            ("/pub/**/*.txt", "/pub/**/b.txt"),
+            ("/pub/**/*.txt", "/pub/x/y/*.txt"),
+            ("*.txt", "/pub/*.txt"),
+            ("*.t?t", "*.txt"),
+            ("*", "/pub/**"),
+            ("**", "a/b"),
+            ("/**", "*.txt"),
+            ("/?", "/ü"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+            assert!(!covers(narrow, wide), "{narrow} {wide}");
+        }
+        for (one, other) in [
+            ("/pub/**", "/pub"),
+            ("*.txt", "/pub/**"),
+            ("/a/*", "/a/**"),
+            ("/a?", "/a*"),
+            ("/pub/*.txt", "*.txt"),
+        ] {
+            assert!(!covers(one, other), "{one} {other}");
+        }
+        let covers = |a: &str, b: &str| Glob::name(a).covers(&Glob::name(b));
+        assert!(covers("up-*", "up-?-x*"));
+        assert!(!covers("up-?", "up-*"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_covered_is_matched(wide in "[/a?*]{1,6}", narrow in "[/a?*]{1,6}", text in "/?[/ab]{0,6}") {
+            let (wide, narrow) = (Glob::path(&wide), Glob::path(&narrow));
+            // A pattern from the root says nothing about a path of unknown folder.
+            let told = text.starts_with('/') || !wide.is_absolute();
+            if told && wide.covers(&narrow) && narrow.matches_path(text.as_bytes()) {
+                proptest::prop_assert!(wide.matches_path(text.as_bytes()));
+            }
+            if narrow.matches_path(text.as_bytes()) && !narrow.is_last_segment() {
+                proptest::prop_assert!(text.starts_with(narrow.prefix()));
+            }
+            proptest::prop_assert!(narrow.matches_path(&narrow.sample()) || narrow.sample().ends_with(b"/"));
+            let trimmed = text.strip_suffix('/').filter(|t| !t.is_empty()).unwrap_or(&text);
+            if narrow.matches_path(text.as_bytes()) {
+                proptest::prop_assert!(trimmed.ends_with(narrow.suffix()));
+            }
+        }
     }
 
     #[test]

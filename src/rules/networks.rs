@@ -1,6 +1,6 @@
 //! Sets of addresses, and the reading of networks as operators write them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -23,7 +23,10 @@ impl Networks {
         for (first, last) in all {
             match ranges.last_mut() {
                 // IPv4 sorts before IPv6, so a range never spans both.
-                Some(range) if range.0.is_ipv4() == first.is_ipv4() && first <= range.1 => {
+                Some(range)
+                    if range.0.is_ipv4() == first.is_ipv4()
+                        && (first <= range.1 || next(range.1) == Some(first)) =>
+                {
                     range.1 = range.1.max(last);
                 }
                 _ => ranges.push((first, last)),
@@ -40,6 +43,25 @@ impl Networks {
             .checked_sub(1)
             .and_then(|index| self.ranges.get(index))
             .is_some_and(|(first, last)| first.is_ipv4() == address.is_ipv4() && address <= *last)
+    }
+
+    /// Whether every address of `other` is in the set; `None` stands for every address there is.
+    pub(super) fn covers(&self, other: Option<&Self>) -> bool {
+        let everything = [
+            (
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V4(Ipv4Addr::BROADCAST),
+            ),
+            (
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
+            ),
+        ];
+        let theirs = other.map_or(everything.as_slice(), |other| other.ranges.as_slice());
+        theirs.iter().all(|(first, last)| {
+            let mut ours = self.ranges.iter();
+            ours.any(|(from, to)| from.is_ipv4() == first.is_ipv4() && from <= first && last <= to)
+        })
     }
 
     /// Gives the networks as written.
@@ -60,6 +82,20 @@ pub(super) fn parse(text: &str) -> Option<Result<IpNet, IpNet>> {
     };
     let meant = unmapped(net).unwrap_or_else(|| net.trunc());
     Some(if meant == net { Ok(net) } else { Err(meant) })
+}
+
+/// The address behind one, in its family.
+fn next(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => v4
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(v6) => v6
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv6Addr::from_bits(bits).into()),
+    }
 }
 
 fn unmapped(net: IpNet) -> Option<IpNet> {
@@ -106,6 +142,16 @@ mod tests {
     fn families_stay_apart() {
         assert!(!networks(&["0.0.0.0/0"]).contains("::1".parse().unwrap()));
         assert!(!networks(&["::/0"]).contains("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn sets_cover_one_another_by_their_addresses() {
+        let halves = networks(&["10.0.0.0/9", "10.128.0.0/9"]);
+        assert!(halves.covers(Some(&networks(&["10.0.0.0/8", "10.127.255.0/23"]))));
+        assert!(!halves.covers(Some(&networks(&["10.0.0.0/7"]))));
+        assert!(!halves.covers(None));
+        assert!(!networks(&["0.0.0.0/0"]).covers(None));
+        assert!(networks(&["0.0.0.0/0", "::/0"]).covers(None));
     }
 
     #[test]

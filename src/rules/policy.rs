@@ -9,7 +9,8 @@ use crate::yaml::{Problems, Source};
 use super::index::Index;
 use super::rule::{Rule, RuleAction};
 use super::{
-    Class, DataPath, Decision, Grants, Protocol, Request, RuleName, Tls, Verdict, Window, compile,
+    Class, DataPath, Decision, Grants, Loudness, Protocol, Request, RuleName, Tls, Verdict, Window,
+    compile,
 };
 
 /// A compiled policy; cloning and deciding copy no text.
@@ -20,6 +21,8 @@ pub struct Policy {
     index: Arc<Index>,
     uses_paths: bool,
     built_in: Arc<RuleName>,
+    /// What it was compiled from; shows rules as they are written.
+    source: Option<Arc<Source>>,
     /// RFC 959 §5.4 gives USER, PASS and ACCT no 550; their refusal is 530.
     denied_login: Arc<str>,
     denied: Arc<str>,
@@ -44,23 +47,14 @@ impl Policy {
         listeners: Option<&BTreeSet<String>>,
     ) -> Result<(Self, Problems), Problems> {
         let ((protocol, rules), warnings) = compile::compile(source, listeners)?;
-        Ok((Self::new(protocol, rules), warnings))
+        let source = Some(Arc::clone(source));
+        let policy = Self::new(protocol, rules);
+        Ok((Self { source, ..policy }, warnings))
     }
 
     /// Makes a policy of one built-in rule that allows everything; for tests.
     pub fn allow_all() -> Self {
-        let rule = Rule {
-            name: built_in("allow-all"),
-            action: RuleAction::Allow,
-            client: None,
-            server: None,
-            listeners: None,
-            users: None,
-            commands: None,
-            paths: None,
-            fxp: None,
-            grants: Grants::default(),
-        };
+        let rule = Rule::built_in(built_in("allow-all"), RuleAction::Allow);
         Self::new(Protocol::default(), vec![rule])
     }
 
@@ -71,6 +65,7 @@ impl Policy {
             uses_paths: rules.iter().any(|rule| rule.paths.is_some()),
             rules: rules.into(),
             built_in: built_in("default"),
+            source: None,
             denied_login: "530 Permission denied by policy".into(),
             denied: "550 Permission denied by policy".into(),
         }
@@ -84,11 +79,27 @@ impl Policy {
             .candidates(request)
             .filter_map(|place| self.rules.get(place))
             .find(|rule| rule.matches(request, class));
+        self.verdict(first, request)
+    }
+
+    /// The rules as compiled, in the order written.
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The file it was compiled from.
+    pub(super) fn source(&self) -> Option<&Source> {
+        self.source.as_deref()
+    }
+
+    /// What follows where this rule is the first that matches, or none does.
+    pub(super) fn verdict(&self, first: Option<&Rule>, request: &Request<'_>) -> Verdict {
         let Some(rule) = first else {
             return Verdict {
                 decision: Decision::Deny(self.refusal(request.verb)),
                 rule: Arc::clone(&self.built_in),
                 grants: Grants::default(),
+                audit: Loudness::default(),
             };
         };
         let decision = match &rule.action {
@@ -100,6 +111,7 @@ impl Policy {
             decision,
             rule: Arc::clone(&rule.name),
             grants: rule.grants.clone(),
+            audit: rule.audit,
         }
     }
 
@@ -173,14 +185,9 @@ mod tests {
 
     fn request<'a>(verb: &'a Verb, path: Option<&'a str>) -> Request<'a> {
         Request {
-            listener: "lan",
-            client: [10, 0, 0, 1].into(),
-            server: [192, 0, 2, 1].into(),
             user: Some("upload-7"),
-            verb,
-            site: None,
-            foreign: None,
             path: path.map(str::as_bytes),
+            ..Request::new("lan", [10, 0, 0, 1].into(), [192, 0, 2, 1].into(), verb)
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::yaml::{Map, Node, Report};
 
+use super::keys;
 use super::text::reply_text;
 
 /// What happens to something the protocol does not allow but programs send.
@@ -17,6 +18,15 @@ pub enum Reaction {
     Refuse,
     /// It is recorded and the session is closed.
     Close,
+}
+
+impl Reaction {
+    /// Each with its name in policies.
+    pub const NAMED: [(&'static str, Self); 3] = [
+        ("accept", Self::Accept),
+        ("refuse", Self::Refuse),
+        ("close", Self::Close),
+    ];
 }
 
 /// The protocol section of a policy; the default is what edges want.
@@ -93,7 +103,7 @@ const FIRST_PORT: u16 = 1024;
 /// Reads the `protocol` section of a policy; what is not written keeps its default.
 pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
     let mut protocol = Protocol::default();
-    let Some(mut map) = report.map(node, "`protocol`") else {
+    let Some(mut map) = report.section(node, "`protocol`", &keys::PROTOCOL) else {
         return protocol;
     };
     let reactions: [(&'static str, &mut Reaction); 5] = [
@@ -112,14 +122,10 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
             &mut protocol.transfers_before_login,
         ),
     ];
-    let words = [
-        ("accept", Reaction::Accept),
-        ("refuse", Reaction::Refuse),
-        ("close", Reaction::Close),
-    ];
     for (name, place) in reactions {
         let read = map.optional(name);
-        let read = read.and_then(|node| report.choice(node, &format!("`{name}`"), &words));
+        let read =
+            read.and_then(|node| report.choice(node, &format!("`{name}`"), &Reaction::NAMED));
         *place = read.unwrap_or(*place);
     }
     let moments = [("on-acceptance", false), ("immediate", true)];
@@ -133,13 +139,12 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
             protocol.refused_ports.extend(read);
         }
     }
-    for (name, place, range) in [
-        ("max-line", &mut protocol.max_line, 512..=4096),
-        ("max-path", &mut protocol.max_path, 1..=4096),
-        ("max-unanswered", &mut protocol.max_unanswered, 1..=1000),
+    for (name, place) in [
+        ("max-line", &mut protocol.max_line),
+        ("max-path", &mut protocol.max_path),
+        ("max-unanswered", &mut protocol.max_unanswered),
     ] {
-        let read = map.optional(name);
-        let read = read.and_then(|node| report.integer(node, &format!("`{name}`"), range));
+        let read = map.integer(name, report);
         let read = read.and_then(|number| usize::try_from(number).ok());
         *place = read.unwrap_or(*place);
     }
@@ -158,11 +163,9 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
 
 /// Reads what is about the greeting and about passwords.
 fn read_login(map: &mut Map<'_>, report: &mut Report, protocol: &mut Protocol) {
-    if let Some(node) = map.optional("max-bad-passwords") {
-        let read = report.integer(node, "`max-bad-passwords`", 0..=1000);
-        let read = read.and_then(|number| u32::try_from(number).ok());
-        protocol.max_bad_passwords = read.unwrap_or(protocol.max_bad_passwords);
-    }
+    let read = map.integer("max-bad-passwords", report);
+    let read = read.and_then(|number| u32::try_from(number).ok());
+    protocol.max_bad_passwords = read.unwrap_or(protocol.max_bad_passwords);
     if let Some(node) = map.optional("bad-password-delay") {
         let range = Duration::ZERO..=Duration::from_secs(60);
         let read = report.duration(node, "`bad-password-delay`", range);

@@ -1,13 +1,15 @@
-//! One rule, usable: its conditions and what it says.
+//! One rule, usable: its conditions, what it says, and where each part of it is written.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ftp::Verb;
+use crate::ftp::{Argument, Verb};
 
 use super::commands::Commands;
 use super::glob::Glob;
 use super::networks::Networks;
-use super::{Class, Grants, Request, RuleName};
+use super::when::Times;
+use super::{Channel, Class, Field, Grants, Loudness, Request, RuleName, TransferMode};
 
 /// One entry of a policy; a condition that is `None` was not written and holds for everything.
 #[derive(Clone, Debug)]
@@ -17,12 +19,19 @@ pub(super) struct Rule {
     pub(super) client: Option<Networks>,
     pub(super) server: Option<Networks>,
     pub(super) listeners: Option<Vec<String>>,
+    /// In lower case, as hosts come.
+    pub(super) hosts: Option<Vec<Glob>>,
     pub(super) users: Option<Vec<Glob>>,
     pub(super) commands: Option<Commands>,
+    pub(super) mode: Option<TransferMode>,
+    pub(super) channel: Option<Channel>,
     pub(super) paths: Option<Vec<Glob>>,
+    pub(super) times: Option<Times>,
     /// Foreign addresses that PORT and EPRT may announce; only such commands match then.
     pub(super) fxp: Option<Networks>,
     pub(super) grants: Grants,
+    pub(super) audit: Loudness,
+    pub(super) places: Places,
 }
 
 /// What a rule says.
@@ -33,36 +42,110 @@ pub(super) enum RuleAction {
     Deny(Option<Arc<str>>),
 }
 
+/// Where a rule and its conditions are written, in bytes of the file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// The whole rule.
+    pub(super) whole: Range<usize>,
+    /// Its first key.
+    pub(super) head: Range<usize>,
+    /// What stands behind `allow` or `deny`.
+    pub(super) action: Range<usize>,
+    /// The value of each condition.
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// A condition as it is written.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    pub(super) field: Field,
+    pub(super) span: Range<usize>,
+    /// Its single values, with their places.
+    pub(super) items: Vec<(String, Range<usize>)>,
+}
+
+impl Places {
+    /// A condition, where it is written.
+    pub(super) fn of(&self, field: Field) -> Option<&Condition> {
+        self.conditions
+            .iter()
+            .find(|written| written.field == field)
+    }
+}
+
 impl Rule {
+    /// A rule that is written nowhere and asks nothing.
+    pub(super) fn built_in(name: Arc<RuleName>, action: RuleAction) -> Self {
+        Self {
+            name,
+            action,
+            client: None,
+            server: None,
+            listeners: None,
+            hosts: None,
+            users: None,
+            commands: None,
+            mode: None,
+            channel: None,
+            paths: None,
+            times: None,
+            fxp: None,
+            grants: Grants::default(),
+            audit: Loudness::default(),
+            places: Places::default(),
+        }
+    }
+
     /// Whether every condition holds.
     pub(super) fn matches(&self, request: &Request<'_>, class: Class) -> bool {
-        self.matches_foreign(request)
-            && self.matches_command(request, class)
-            && holds(&self.listeners, |listeners| {
+        self.mismatch(request, class).is_none()
+    }
+
+    /// The first condition that does not hold.
+    pub(super) fn mismatch(&self, request: &Request<'_>, class: Class) -> Option<Field> {
+        let mut fields = Field::ALL.into_iter();
+        fields.find(|field| !self.holds(*field, request, class))
+    }
+
+    /// Whether one condition holds.
+    fn holds(&self, field: Field, request: &Request<'_>, class: Class) -> bool {
+        match field {
+            Field::Fxp => self.matches_foreign(request),
+            Field::Command => holds(&self.commands, |commands| {
+                commands.contains(request.verb, class, request.site)
+            }),
+            Field::Mode => holds(&self.mode, |mode| {
+                TransferMode::of(request.verb) == Some(*mode)
+            }),
+            Field::Channel => holds(&self.channel, |channel| *channel == request.channel),
+            Field::Listener => holds(&self.listeners, |listeners| {
                 listeners.iter().any(|name| name == request.listener)
-            })
-            && holds(&self.client, |nets| nets.contains(request.client))
-            && holds(&self.server, |nets| nets.contains(request.server))
-            && holds(&self.users, |users| {
-                request
-                    .user
-                    .is_some_and(|user| users.iter().any(|glob| glob.matches(user.as_bytes())))
-            })
-            && holds(&self.paths, |paths| {
+            }),
+            Field::Client => holds(&self.client, |nets| nets.contains(request.client)),
+            Field::Server => holds(&self.server, |nets| nets.contains(request.server)),
+            Field::Host => holds(&self.hosts, |hosts| any_matches(hosts, request.host)),
+            Field::User => holds(&self.users, |users| any_matches(users, request.user)),
+            Field::Path => holds(&self.paths, |paths| {
                 request
                     .path
                     .is_some_and(|path| paths.iter().any(|glob| self.covers(glob, path)))
-            })
+            }),
+            Field::When => holds(&self.times, |times| match request.at {
+                Some(at) => times.contain(at),
+                None => !self.allows(),
+            }),
+        }
     }
 
     /// Whether some command with this verb can match, whoever sends it.
     pub(super) fn can_match(&self, verb: &Verb) -> bool {
-        let has_path = verb.takes_path() || matches!(verb, Verb::Cdup | Verb::Xcup);
+        let has_path = names_path(verb);
         let class = Class::of(verb, has_path);
         holds(&self.commands, |commands| {
             commands.contains(verb, class, None)
         }) && (has_path || self.paths.is_none())
             && (announces_address(verb) || self.fxp.is_none())
+            && holds(&self.mode, |mode| TransferMode::of(verb) == Some(*mode))
     }
 
     /// Whether nothing is asked; a deny is then the end, an allow leaves foreign addresses (FXP).
@@ -75,8 +158,12 @@ impl Rule {
         self.client.is_none()
             && self.server.is_none()
             && self.listeners.is_none()
+            && self.hosts.is_none()
             && self.users.is_none()
+            && self.mode.is_none()
+            && self.channel.is_none()
             && self.paths.is_none()
+            && self.times.is_none()
             && self.fxp.is_none()
     }
 
@@ -94,12 +181,6 @@ impl Rule {
         }
     }
 
-    fn matches_command(&self, request: &Request<'_>, class: Class) -> bool {
-        holds(&self.commands, |commands| {
-            commands.contains(request.verb, class, request.site)
-        })
-    }
-
     /// A path whose folder is not known may lie anywhere: a deny covers it, an allow does not.
     fn covers(&self, glob: &Glob, path: &[u8]) -> bool {
         if glob.is_absolute() && path.first() != Some(&b'/') {
@@ -110,8 +191,24 @@ impl Rule {
 }
 
 /// Whether the verb's argument is an address, so that it can be a foreign one.
-fn announces_address(verb: &Verb) -> bool {
-    matches!(verb, Verb::Port | Verb::Eprt | Verb::Lprt)
+pub(super) fn announces_address(verb: &Verb) -> bool {
+    TransferMode::of(verb) == Some(TransferMode::Active)
+}
+
+/// Whether commands with this verb name a path that rules see.
+pub(super) fn names_path(verb: &Verb) -> bool {
+    match verb.argument() {
+        Argument::Pathname
+        | Argument::OptionalPathname
+        | Argument::OptionsAndPathname
+        | Argument::FactsAndPathname
+        | Argument::Parent => true,
+        Argument::Secret | Argument::FreeText | Argument::Other => false,
+    }
+}
+
+fn any_matches(globs: &[Glob], text: Option<&str>) -> bool {
+    text.is_some_and(|text| globs.iter().any(|glob| glob.matches(text.as_bytes())))
 }
 
 fn holds<T>(condition: &Option<T>, test: impl FnOnce(&T) -> bool) -> bool {

@@ -7,6 +7,7 @@ mod node;
 mod problem;
 mod read;
 mod scalar;
+mod shape;
 mod source;
 mod suggest;
 
@@ -14,6 +15,7 @@ pub use node::{Node, Value, parse};
 pub use problem::{Problem, Problems, Severity};
 pub use read::{Map, Report};
 pub use scalar::number;
+pub use shape::{Key, Section, Shape};
 pub use source::Source;
 pub use suggest::nearest;
 

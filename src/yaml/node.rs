@@ -275,6 +275,14 @@ impl Builder<'_> {
         if error.info().contains("tab") {
             return problem.help("indent with spaces; YAML takes no tabs for it");
         }
+        if self
+            .source
+            .text()
+            .get(start..)
+            .is_some_and(|rest| rest.starts_with('@'))
+        {
+            return problem.help("write text that begins with @ in quotes");
+        }
         problem
     }
 
@@ -345,6 +353,7 @@ mod tests {
     #[test]
     fn shows_where_syntax_breaks() {
         assert!(message("a: 1\n\tb: 2\n").contains("indent with spaces"));
+        assert!(message("a: [@b]\n").contains("begins with @ in quotes"));
         assert!(message("a: 'x\nb: 1\n").contains("f.yaml:2:1"));
         assert!(message("a: [1, 2\n").starts_with("error: not YAML"));
         assert!(message("a: *b\n").starts_with("error: not YAML"));

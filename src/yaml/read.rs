@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
-use super::{Node, Problem, Problems, Severity, Source, Value, nearest, quoted};
+use super::{Node, Problem, Problems, Section, Severity, Source, Value, nearest, quoted};
 
 /// Gathers the problems of one file while its tree is read.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ impl Report {
             head: node.head(),
             entries: Vec::with_capacity(entries.len()),
             known: Vec::new(),
+            section: None,
         };
         let mut first_line = BTreeMap::new();
         for (key, value) in entries {
@@ -100,6 +101,18 @@ impl Report {
                 taken: false,
             });
         }
+        Some(map)
+    }
+
+    /// Takes a mapping apart whose keys stand in a table.
+    pub fn section<'a>(
+        &mut self,
+        node: &'a Node,
+        what: &str,
+        section: &'static Section,
+    ) -> Option<Map<'a>> {
+        let mut map = self.map(node, what)?;
+        map.section = Some(section);
         Some(map)
     }
 
@@ -144,6 +157,7 @@ pub struct Map<'a> {
     head: Range<usize>,
     entries: Vec<Entry<'a>>,
     known: Vec<&'static str>,
+    section: Option<&'static Section>,
 }
 
 #[derive(Debug)]
@@ -178,6 +192,13 @@ impl<'a> Map<'a> {
         found
     }
 
+    /// Takes and reads a whole number within the bounds of the table.
+    pub fn integer(&mut self, name: &'static str, report: &mut Report) -> Option<u64> {
+        let node = self.optional(name)?;
+        let (low, high) = self.section.and_then(|section| section.bounds(name))?;
+        report.integer(node, &format!("`{name}`"), low..=high)
+    }
+
     /// Whether a key that was not taken is nearly this name: it is reported once, as unknown.
     pub fn misspells(&self, name: &'static str) -> bool {
         let mut unknown = self.entries.iter().filter(|entry| !entry.taken);
@@ -195,6 +216,11 @@ impl<'a> Map<'a> {
             .collect()
     }
 
+    /// Whether a key is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == name)
+    }
+
     /// Whether it has no entry at all, taken or not.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -206,7 +232,18 @@ impl<'a> Map<'a> {
     }
 
     /// Notes every key that was not taken, with the nearest known one.
-    pub fn finish(self, report: &mut Report) {
+    pub fn finish(mut self, report: &mut Report) {
+        if let Some(section) = self.section {
+            let names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+            let asked = |name: &&str| self.known.contains(name);
+            debug_assert!(
+                names.iter().all(asked) && self.known.iter().all(|name| names.contains(name)),
+                "{} is read by other keys than its table has: {:?} and {names:?}",
+                self.what,
+                self.known
+            );
+            self.known = names;
+        }
         for entry in self.entries.iter().filter(|entry| !entry.taken) {
             let message = format!("unknown key {} in {}", quoted(entry.name), self.what);
             let mut help = String::new();

@@ -55,7 +55,7 @@ impl Source {
     }
 
     /// Gives a line (from 1) without its end.
-    pub(super) fn line_text(&self, line: usize) -> &str {
+    pub fn line_text(&self, line: usize) -> &str {
         let start = self.line_start(line);
         let end = self
             .line_starts

@@ -7,6 +7,7 @@
 )]
 
 mod announcements;
+mod conditions;
 mod conversion;
 mod dialogue;
 mod framing;

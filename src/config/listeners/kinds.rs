@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::yaml::{Node, Report, Value, nearest, quoted};
 
-use super::super::ListenerKind;
+use super::super::{ListenerKind, keys};
 use super::{is_usable, once};
 
 /// The port of the control connection where none is written (RFC 959 §8).
@@ -23,7 +23,7 @@ pub(super) fn transparent(
     known: &BTreeSet<String>,
     report: &mut Report,
 ) -> Option<ListenerKind> {
-    let mut map = report.map(node, "`transparent`")?;
+    let mut map = report.section(node, "`transparent`", &keys::TRANSPARENT)?;
     let mut interfaces = Vec::new();
     if let Some(node) = map.required("interfaces", report) {
         for item in report.one_or_many(node, "`interfaces`") {
@@ -75,7 +75,7 @@ fn interface(node: &Node, known: &BTreeSet<String>, report: &mut Report) -> Opti
 
 /// Reads `published`, and tells whether every address in it could be read.
 pub(super) fn published(node: &Node, report: &mut Report) -> Option<(ListenerKind, bool)> {
-    let mut map = report.map(node, "`published`")?;
+    let mut map = report.section(node, "`published`", &keys::PUBLISHED)?;
     let listen_node = map.required("listen", report);
     let server_node = map.required("server", report);
     map.finish(report);

@@ -9,7 +9,7 @@ use ipnet::Ipv6Net;
 use crate::rules::{DataPath, is_name};
 use crate::yaml::{Node, Report, quoted};
 
-use super::{ListenerKind, ServerSees};
+use super::{ListenerKind, ServerSees, keys};
 
 mod families;
 mod kinds;
@@ -37,7 +37,7 @@ pub(super) fn read<'a>(
     interfaces: &BTreeSet<String>,
     report: &mut Report,
 ) -> Option<Written<'a>> {
-    let mut map = report.map(item, "the listener")?;
+    let mut map = report.section(item, "the listener", &keys::LISTENER)?;
     let mut name_at = map.head();
     let name = map.required("name", report).and_then(|node| {
         name_at = node.span.clone();

@@ -1,5 +1,7 @@
 //! What a rule says: allow, or deny with a reply.
 
+use std::ops::Range;
+
 use crate::yaml::{Map, Node, quoted};
 
 use super::super::rule::RuleAction;
@@ -9,9 +11,24 @@ use super::Compiler;
 const MAX_REPLY: usize = 400;
 
 impl<'a> Compiler<'a> {
-    pub(super) fn action(&mut self, map: &mut Map<'a>) -> Option<RuleAction> {
+    /// Reads `allow` or `deny`, and tells where its value stands.
+    pub(super) fn action(&mut self, map: &mut Map<'a>) -> (Option<RuleAction>, Range<usize>) {
         let allow = map.keyed("allow");
         let deny = map.keyed("deny");
+        let place = match allow.or(deny) {
+            Some((_, node)) => node.span.clone(),
+            None => map.head(),
+        };
+        let action = self.allow_or_deny(map, allow, deny);
+        (action, place)
+    }
+
+    fn allow_or_deny(
+        &mut self,
+        map: &Map<'a>,
+        allow: Option<(&'a Node, &'a Node)>,
+        deny: Option<(&'a Node, &'a Node)>,
+    ) -> Option<RuleAction> {
         match (allow, deny) {
             (Some((_, node)), None) => match self.report.boolean(node, "`allow`")? {
                 true => Some(RuleAction::Allow),

@@ -21,8 +21,8 @@ impl Compiler<'_> {
 
     pub(super) fn network(&mut self, node: &Node, what: &str, groups: bool) -> Option<Vec<IpNet>> {
         let text = self.report.text(node, what)?;
-        if groups && let Some(nets) = self.groups.get(text) {
-            return Some(nets.clone());
+        if groups && let Some(nets) = self.groups.networks(text) {
+            return Some(nets);
         }
         let (message, help) = match networks::parse(text) {
             Some(Ok(net)) => return Some(vec![net]),
@@ -31,7 +31,7 @@ impl Compiler<'_> {
                 format!("did you mean `{meant}`?"),
             ),
             None if groups => {
-                let near = nearest(text, self.groups.keys().copied());
+                let near = nearest(text, self.groups.network_names());
                 let near = near.map(|name| format!("did you mean the group `{name}`? "));
                 (
                     format!("{what} {} is no network and no group", quoted(text)),
@@ -69,6 +69,38 @@ impl Compiler<'_> {
         names
     }
 
+    /// Globs on names of hosts, which come in lower case.
+    pub(super) fn hosts(&mut self, node: &Node) -> Vec<Glob> {
+        self.globs(node, "`host`", |text| {
+            Glob::name(&text.to_ascii_lowercase())
+        })
+    }
+
+    /// Globs on names of users, and groups of them behind `@`.
+    pub(super) fn users(&mut self, node: &Node) -> Vec<Glob> {
+        let mut globs = Vec::new();
+        for item in self.report.one_or_many(node, "`user`") {
+            let Some(text) = self.report.text(item, "`user`") else {
+                continue;
+            };
+            let Some(name) = text.strip_prefix('@') else {
+                globs.extend(self.glob(item, "`user`", Glob::name));
+                continue;
+            };
+            if let Some(members) = self.groups.users(name) {
+                globs.extend(members);
+                continue;
+            }
+            let near = nearest(name, self.groups.user_names());
+            let near = near.map(|near| format!("did you mean `@{near}`? "));
+            let message = format!("no group of users is called {}", quoted(name));
+            let help = near.unwrap_or_default()
+                + "write a name from `user-groups` behind `@`, or `?` for a user whose name begins with @";
+            self.report.error(item.span.clone(), message, help);
+        }
+        globs
+    }
+
     pub(super) fn globs(
         &mut self,
         node: &Node,
@@ -77,17 +109,25 @@ impl Compiler<'_> {
     ) -> Vec<Glob> {
         let mut globs = Vec::new();
         for item in self.report.one_or_many(node, what) {
-            match self.report.text(item, what) {
-                Some(text) if text.len() > MAX_PATTERN => {
-                    let message = format!("{what} has a pattern of {} bytes", text.len());
-                    let help = format!("at most {MAX_PATTERN}");
-                    self.report.error(item.span.clone(), message, help);
-                }
-                Some(text) => globs.push(compile(text)),
-                None => {}
-            }
+            globs.extend(self.glob(item, what, compile));
         }
         globs
+    }
+
+    pub(super) fn glob(
+        &mut self,
+        node: &Node,
+        what: &str,
+        compile: fn(&str) -> Glob,
+    ) -> Option<Glob> {
+        let text = self.report.text(node, what)?;
+        if text.len() > MAX_PATTERN {
+            let message = format!("{what} has a pattern of {} bytes", text.len());
+            let help = format!("at most {MAX_PATTERN}");
+            self.report.error(node.span.clone(), message, help);
+            return None;
+        }
+        Some(compile(text))
     }
 
     pub(super) fn commands(&mut self, node: &Node) -> Commands {

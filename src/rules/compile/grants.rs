@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ftp::Verb;
 use crate::yaml::{Map, Node, Value, nearest, quoted};
 
+use super::super::keys;
 use super::super::rule::Rule;
 use super::super::text::reply_text;
 use super::super::{DataPath, Grants, Mask, Tls, Window};
@@ -168,23 +169,21 @@ impl Compiler<'_> {
             self.report.error(node.span.clone(), message, help);
             return None;
         }
-        let mut map = self.report.map(node, "`tls`")?;
+        let mut map = self.report.section(node, "`tls`", &keys::TLS)?;
         let window = map.required("window", &mut self.report);
         map.finish(&mut self.report);
         self.window(window?).map(Tls::Window)
     }
 
     fn window(&mut self, node: &Node) -> Option<Window> {
-        let mut map = self.report.map(node, "`window`")?;
+        let mut map = self.report.section(node, "`window`", &keys::WINDOW)?;
         let ports = map.required("ports", &mut self.report);
-        let at_most = map.optional("at-most");
+        let written = map.has("at-most");
+        let at_most = map.integer("at-most", &mut self.report);
         map.finish(&mut self.report);
-        let at_most = match at_most {
-            Some(node) => {
-                let read = self.report.integer(node, "`at-most`", 1..=1000);
-                read.and_then(|number| u16::try_from(number).ok())
-            }
-            None => Some(WINDOW_AT_MOST),
+        let at_most = match written {
+            true => at_most.and_then(|number| u16::try_from(number).ok()),
+            false => Some(WINDOW_AT_MOST),
         };
         let ports = self.report.ports(ports?, "`ports`", 1024)?;
         Some(Window {

@@ -3,20 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use jiff::tz::TimeZoneDatabase;
 
-use crate::yaml::{self, Node, Problems, Report, Source, quoted};
+use crate::yaml::{self, Map, Node, Problems, Report, Source, Value, quoted};
 
 use super::glob::Glob;
-use super::networks;
 use super::protocol;
-use super::rule::{Rule, RuleAction};
-use super::{Protocol, RuleName};
+use super::rule::{Condition, Places, Rule, RuleAction};
+use super::{Channel, Field, Loudness, Protocol, RuleName, TransferMode, keys, lint};
 
 mod action;
 mod conditions;
 mod grants;
-mod reach;
+mod groups;
+mod when;
+
+use groups::Groups;
+pub(super) use when::DAYS;
 
 /// Compiles a policy; gives its warnings with it.
 ///
@@ -30,7 +33,8 @@ pub(super) fn compile(
     let mut compiler = Compiler {
         report: Report::new(Arc::clone(source)),
         listeners,
-        groups: BTreeMap::new(),
+        groups: Groups::default(),
+        zones: TimeZoneDatabase::bundled(),
     };
     let parts = compiler.policy(&root);
     let failed = compiler.report.has_errors();
@@ -44,18 +48,22 @@ pub(super) fn compile(
 struct Compiler<'a> {
     report: Report,
     listeners: Option<&'a BTreeSet<String>>,
-    groups: BTreeMap<&'a str, Vec<IpNet>>,
+    groups: Groups<'a>,
+    zones: TimeZoneDatabase,
 }
 
 impl<'a> Compiler<'a> {
     fn policy(&mut self, root: &'a Node) -> Option<(Protocol, Vec<Rule>)> {
-        let mut map = self.report.map(root, "the policy")?;
+        let mut map = self.report.section(root, "the policy", &keys::POLICY)?;
         let protocol = match map.optional("protocol") {
             Some(node) => protocol::read(node, &mut self.report),
             None => Protocol::default(),
         };
         if let Some(groups) = map.optional("groups") {
             self.read_groups(groups);
+        }
+        if let Some(groups) = map.optional("user-groups") {
+            self.read_user_groups(groups);
         }
         let listed = map.required("rules", &mut self.report);
         map.finish(&mut self.report);
@@ -66,79 +74,87 @@ impl<'a> Compiler<'a> {
         for item in items {
             rules.extend(self.rule(item, &mut lines_by_id));
         }
-        if rules.len() == items.len() {
-            self.warn_of_unreachable(&rules, items);
-            self.warn_of_no_login(&rules, node);
+        // Of rules that could not be read in full nothing is certain.
+        if !self.report.has_errors() {
+            self.warn_of_unused_groups();
+            lint::warn(&rules, node, &mut self.report);
         }
         Some((protocol, rules))
     }
 
-    fn read_groups(&mut self, node: &'a Node) {
-        let Some(mut map) = self.report.map(node, "`groups`") else {
-            return;
-        };
-        for (key, name, value) in map.named() {
-            if !is_name(name) || networks::parse(name).is_some() {
-                let message = format!("{} cannot be the name of a group", quoted(name));
-                let help = "use a-z, 0-9 and . _ -, beginning with a letter or digit; no address";
-                self.report.error(key.span.clone(), message, help);
-            }
-            let mut nets = Vec::new();
-            for item in self.report.one_or_many(value, "the group") {
-                nets.extend(
-                    self.network(item, "a group's member", false)
-                        .into_iter()
-                        .flatten(),
-                );
-            }
-            self.groups.insert(name, nets);
-        }
-    }
-
     fn rule(&mut self, item: &'a Node, lines_by_id: &mut BTreeMap<&'a str, usize>) -> Option<Rule> {
-        let mut map = self.report.map(item, "the rule")?;
+        let mut map = self.report.section(item, "the rule", &keys::RULE)?;
         let line = self.report.source().line(map.head().start);
         let id = map
             .required("id", &mut self.report)
             .and_then(|node| self.id(node, line, lines_by_id));
-        let action = self.action(&mut map);
-        let client = map.optional("client").map(|n| self.networks(n, "`client`"));
-        let server = map.optional("server").map(|n| self.networks(n, "`server`"));
-        let listeners = map.optional("listener").map(|n| self.listener_names(n));
-        let users = map
-            .optional("user")
-            .map(|n| self.globs(n, "`user`", Glob::name));
-        let commands = map.optional("command").map(|n| self.commands(n));
-        let paths = map
-            .optional("path")
-            .map(|n| self.globs(n, "`path`", Glob::path));
-        let fxp = map.keyed("fxp");
+        let (action, action_place) = self.action(&mut map);
+        let mut places = Places {
+            whole: item.span.clone(),
+            head: map.head(),
+            action: action_place,
+            ..Places::default()
+        };
+        let mut take = |map: &mut Map<'a>, field: Field| {
+            let node = map.optional(field.name())?;
+            places.conditions.push(written(field, node));
+            Some(node)
+        };
+        let client = take(&mut map, Field::Client);
+        let server = take(&mut map, Field::Server);
+        let listeners = take(&mut map, Field::Listener);
+        let hosts = take(&mut map, Field::Host);
+        let users = take(&mut map, Field::User);
+        let commands = take(&mut map, Field::Command);
+        let mode = take(&mut map, Field::Mode);
+        let channel = take(&mut map, Field::Channel);
+        let paths = take(&mut map, Field::Path);
+        let times = take(&mut map, Field::When);
+        let audit = map.optional("audit");
+        let fxp = map.keyed(Field::Fxp.name());
+        let foreign = fxp.map(|(_, node)| written(Field::Fxp, node));
+        places.conditions.extend(foreign);
         let granted = self.grants(&mut map, fxp.map(|(key, _)| key));
-        let fxp = fxp.map(|(_, node)| self.networks(node, "`fxp`"));
         map.finish(&mut self.report);
+        let mut rule = Rule::built_in(Arc::new(self.name(id, line)), RuleAction::Allow);
+        rule.client = client.map(|n| self.networks(n, "`client`"));
+        rule.server = server.map(|n| self.networks(n, "`server`"));
+        rule.listeners = listeners.map(|n| self.listener_names(n));
+        rule.hosts = hosts.map(|n| self.hosts(n));
+        rule.users = users.map(|n| self.users(n));
+        rule.commands = commands.map(|n| self.commands(n));
+        rule.mode = mode.and_then(|n| self.report.choice(n, "`mode`", &TransferMode::NAMED));
+        rule.channel = channel.and_then(|n| self.report.choice(n, "`channel`", &Channel::NAMED));
+        rule.paths = paths.map(|n| self.globs(n, "`path`", Glob::path));
+        rule.times = times.map(|n| self.times(n));
+        rule.fxp = fxp.map(|(_, n)| self.networks(n, "`fxp`"));
         if matches!(action, Some(RuleAction::Deny(_))) {
             self.refuse_grants(&granted);
         }
-        let at = format!("{}:{line}", self.report.source().name());
-        let rule = Rule {
-            name: Arc::new(RuleName {
-                id: id?.to_owned(),
-                at,
-            }),
-            action: action?,
-            client,
-            server,
-            listeners,
-            users,
-            commands,
-            paths,
-            fxp,
-            grants: granted.grants.clone(),
-        };
+        let loudness = audit.and_then(|n| self.report.choice(n, "`audit`", &Loudness::NAMED));
+        if let (Some(RuleAction::Deny(_)), Some(Loudness::Quiet), Some(node)) =
+            (&action, loudness, audit)
+        {
+            let help = "what is denied is always on the record; take the key out";
+            let message = "`audit: quiet` in a rule that denies";
+            self.report.warn(node.span.clone(), message, help);
+        }
+        rule.audit = loudness.unwrap_or_default();
+        rule.grants = granted.grants.clone();
+        rule.places = places;
+        id?;
+        rule.action = action?;
         if rule.allows() {
             self.warn_of_idle_grants(&rule, &granted);
         }
         Some(rule)
+    }
+
+    fn name(&self, id: Option<&str>, line: usize) -> RuleName {
+        RuleName {
+            id: id.unwrap_or_default().to_owned(),
+            at: format!("{}:{line}", self.report.source().name()),
+        }
     }
 
     fn id(
@@ -163,6 +179,22 @@ impl<'a> Compiler<'a> {
         }
         lines_by_id.insert(id, line);
         Some(id)
+    }
+}
+
+fn written(field: Field, node: &Node) -> Condition {
+    let nodes = match &node.value {
+        Value::List(items) => items.as_slice(),
+        Value::Scalar { .. } | Value::Map(_) => std::slice::from_ref(node),
+    };
+    let single = |node: &Node| match &node.value {
+        Value::Scalar { text, .. } => Some((text.clone(), node.span.clone())),
+        Value::List(_) | Value::Map(_) => None,
+    };
+    Condition {
+        field,
+        span: node.span.clone(),
+        items: nodes.iter().filter_map(single).collect(),
     }
 }
 

@@ -1,0 +1,215 @@
+//! The keys of configuration files: what the reader takes and the schema tells.
+
+use std::sync::LazyLock;
+
+use crate::rules::DataPath;
+use crate::yaml::{Key, Section, Shape};
+
+use super::settings::MAX_COUNT;
+
+/// A mark: value/mask, decimal or hexadecimal.
+const MARK: &str = "^(0x[0-9a-fA-F]+|[0-9]+)/(0x[0-9a-fA-F]+|[0-9]+)$";
+
+/// The whole file.
+pub(super) static CONFIGURATION: LazyLock<Section> = LazyLock::new(|| {
+    Section::new(vec![
+        Key::required(
+            "listeners",
+            Shape::List(Box::new(Shape::Map(&LISTENER))),
+            "Where sessions come from.",
+        ),
+        Key::optional(
+            "limits",
+            Shape::Map(&LIMITS),
+            "Bounds on everything that grows.",
+        ),
+        Key::required("audit", Shape::Map(&AUDIT), "Where the record goes."),
+        Key::optional(
+            "kernel",
+            Shape::Map(&KERNEL),
+            "What portcullis calls its own in the kernel.",
+        ),
+    ])
+});
+
+/// One listener.
+pub(super) static LISTENER: LazyLock<Section> = LazyLock::new(|| {
+    let keys = vec![
+        Key::required("name", Shape::NameBut(""), "Its name in rules and records."),
+        Key::optional(
+            "transparent",
+            Shape::Map(&TRANSPARENT),
+            "Connections that cross the edge are taken on their way.",
+        ),
+        Key::optional(
+            "published",
+            Shape::Map(&PUBLISHED),
+            "Clients dial the edge, which stands for one server.",
+        ),
+        Key::required(
+            "server-sees",
+            Shape::many(Shape::Text),
+            "The address that the server sees: edge, client, or addresses of the edge.",
+        ),
+        Key::required(
+            "rules",
+            Shape::Text,
+            "The policy file, from the folder of this file.",
+        ),
+        Key::optional(
+            "data",
+            Shape::words(&DataPath::NAMED),
+            "Who carries the data.",
+        ),
+        Key::optional(
+            "convert",
+            Shape::Boolean,
+            "Ask servers in the form they know.",
+        ),
+        Key::optional(
+            "nat64",
+            Shape::Text,
+            "The prefix whose addresses stand for IPv4 servers.",
+        ),
+        Key::optional(
+            "hosts",
+            Shape::Named(Box::new(Shape::Text)),
+            "Policies of the virtual hosts that HOST names.",
+        ),
+    ];
+    Section {
+        keys,
+        one_of: &["transparent", "published"],
+        ..Section::default()
+    }
+});
+
+/// `transparent`.
+pub(super) static TRANSPARENT: LazyLock<Section> = LazyLock::new(|| {
+    Section::new(vec![
+        Key::required(
+            "interfaces",
+            Shape::many(Shape::Text),
+            "Interfaces that clients come in by.",
+        ),
+        Key::optional(
+            "ports",
+            Shape::many(Shape::Port(1)),
+            "Destination ports that are taken.",
+        ),
+        Key::optional(
+            "bind-port",
+            Shape::Port(1),
+            "The local port that they are handed to.",
+        ),
+    ])
+});
+
+/// `published`.
+pub(super) static PUBLISHED: LazyLock<Section> = LazyLock::new(|| {
+    Section::new(vec![
+        Key::required("listen", Shape::many(Shape::Text), "Addresses of the edge."),
+        Key::required(
+            "server",
+            Shape::many(Shape::Text),
+            "The server, once for each family.",
+        ),
+    ])
+});
+
+/// `limits`.
+pub(super) static LIMITS: LazyLock<Section> = LazyLock::new(|| {
+    let count = |name, about| Key::optional(name, Shape::Integer(1, MAX_COUNT), about);
+    Section::new(vec![
+        count("sessions", "Sessions at one time."),
+        count("sessions-per-client", "Sessions at one time of one client."),
+        count("pinholes", "Pinholes open at one time."),
+        count(
+            "pinholes-per-client",
+            "Pinholes open at one time for one client.",
+        ),
+        Key::optional(
+            "pinhole-lifetime",
+            Shape::Duration,
+            "How long an unused pinhole stays.",
+        ),
+        Key::optional(
+            "connect-timeout",
+            Shape::Duration,
+            "How long connecting may take.",
+        ),
+        Key::optional(
+            "idle-timeout",
+            Shape::Duration,
+            "How long both sides may be silent.",
+        ),
+    ])
+});
+
+/// `audit`.
+pub(super) static AUDIT: LazyLock<Section> = LazyLock::new(|| {
+    Section::new(vec![
+        Key::required(
+            "output",
+            Shape::Pattern("^(stdout$|/)"),
+            "stdout, or a file.",
+        ),
+        Key::optional(
+            "store",
+            Shape::Pattern("^/"),
+            "The database that `hits` and `audit` ask.",
+        ),
+        Key::optional("keep", Shape::Duration, "How long events stay in it."),
+        Key::optional(
+            "keep-size",
+            Shape::Text,
+            "Bytes that events may take in it.",
+        ),
+        Key::optional(
+            "on-failure",
+            Shape::Words(vec!["deny", "allow"]),
+            "What follows where the record cannot be kept.",
+        ),
+        Key::optional(
+            "syslog",
+            Shape::Text,
+            "A syslog peer that gets a copy: udp://, tcp:// or unix:.",
+        ),
+        Key::optional(
+            "journald",
+            Shape::Boolean,
+            "Whether the journal gets a copy.",
+        ),
+    ])
+});
+
+/// `kernel`.
+pub(super) static KERNEL: LazyLock<Section> = LazyLock::new(|| {
+    Section::new(vec![
+        Key::optional(
+            "table",
+            Shape::Pattern("^[A-Za-z][A-Za-z0-9_-]{0,254}$"),
+            "The nftables table.",
+        ),
+        Key::optional(
+            "packet-mark",
+            Shape::Pattern(MARK),
+            "Packets for a local socket.",
+        ),
+        Key::optional(
+            "connection-mark",
+            Shape::Pattern(MARK),
+            "Admitted data connections.",
+        ),
+        Key::optional(
+            "routing-table",
+            Shape::Integer(1, 0xffff_ffff),
+            "Delivers marked packets.",
+        ),
+        Key::optional(
+            "data-ports",
+            Shape::Ports(1024),
+            "Ports announced for others.",
+        ),
+    ])
+});
