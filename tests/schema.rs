@@ -158,7 +158,9 @@ fn each_bad_section_of_a_configuration_is_invalid() {
     let schema = jsonschema::validator_for(&config::schema()).unwrap();
     for file in yaml_files("tests/bad-config") {
         if let Some(value) = read(&file, &fs::read_to_string(&file).unwrap()) {
-            assert!(!schema.is_valid(&value), "{file}");
+            // That two places are the same is no matter of form.
+            let by_form = !file.ends_with("same-file.yaml");
+            assert_eq!(schema.is_valid(&value), !by_form, "{file}");
         }
     }
 }

@@ -162,7 +162,7 @@ pub(super) static AUDIT: LazyLock<Section> = LazyLock::new(|| {
         Key::optional("keep", Shape::Duration, "How long events stay in it."),
         Key::optional(
             "keep-size",
-            Shape::Text,
+            Shape::Pattern("^[1-9][0-9]*(B|kB|KB|MB|GB|KiB|MiB|GiB)$"),
             "Bytes that events may take in it.",
         ),
         Key::optional(
@@ -172,7 +172,7 @@ pub(super) static AUDIT: LazyLock<Section> = LazyLock::new(|| {
         ),
         Key::optional(
             "syslog",
-            Shape::Text,
+            Shape::Pattern("^(udp://|tcp://|unix:/)."),
             "A syslog peer that gets a copy: udp://, tcp:// or unix:.",
         ),
         Key::optional(
