@@ -138,10 +138,6 @@ CORE = (
     Cell("ncftp", "pyftpdlib", Mode("PASV", "v4"), "published"),
 )
 
-# What the core leaves out: these clients abort by Telnet's IP and Synch, which portcullis does not take
-# (README, "What it does not do yet").
-CORE_WITHOUT = {("lftp", "ABOR"), ("tnftp", "ABOR"), ("inetutils-ftp", "ABOR"), ("ncftp", "ABOR")}
-
 
 def all_cells(topologies: list[str]) -> list[Cell]:
     """Every combination in some topologies, in the order of the table."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import report
 import steps
 from attempt import Attempt, attempt
-from cells import CLIENTS, CORE, CORE_WITHOUT, MODES, PLAIN, SERVERS, STEPS, TOPOLOGIES, Cell, all_cells
+from cells import CLIENTS, CORE, MODES, PLAIN, SERVERS, STEPS, TOPOLOGIES, Cell, all_cells
 from lab import Lab, Places
 
 # Labs at one time: most of a cell's time is waiting.
@@ -175,12 +175,6 @@ def chosen(arguments: argparse.Namespace) -> list[Cell]:
     return [cell for cell in (CORE if arguments.core else all_cells(topologies)) if wanted(cell)]
 
 
-def steps_chosen(arguments: argparse.Namespace, cell: Cell) -> list[str]:
-    """The steps of a cell that the options leave."""
-    wanted = arguments.step or STEPS
-    return [step for step in wanted if not (arguments.core and (cell.client, step) in CORE_WITHOUT)]
-
-
 def main() -> int:
     arguments = options()
     places = Places(
@@ -196,7 +190,7 @@ def main() -> int:
     started = time.monotonic()
     run = Run(
         cells,
-        lambda cell: steps_chosen(arguments, cell),
+        lambda _cell: arguments.step or STEPS,
         places,
         Path(os.environ["INTEROP_REPORTS"]),
         arguments.verbose or len(cells) == 1,

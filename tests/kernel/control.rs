@@ -9,7 +9,7 @@ use portcullis::net::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::lab::{Addresses, Lab, ONE_SYN, PATIENCE, at, ip, settings, v4, v6};
+use crate::lab::{Addresses, Lab, PATIENCE, at, ip, settings, v4, v6};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -46,7 +46,7 @@ fn dials_as_client(net: Addresses) {
         let listener = &listeners[usize::from(server.is_ipv6())];
         let client = lab
             .client
-            .connect(at(net.client, 0), server, ONE_SYN)
+            .connect(at(net.client, 0), server, PATIENCE)
             .unwrap();
         let (mut taken, peer) = listener.accept().await.unwrap();
         let peer = canonical(peer);
@@ -101,7 +101,7 @@ fn leaves_others_alone() {
             let _listeners = listen_transparent(2121).unwrap();
             assert_eq!(
                 lab.server
-                    .dial(at(net.server, 0), address, ONE_SYN)
+                    .dial(at(net.server, 0), address, PATIENCE)
                     .unwrap(),
                 1000
             );
@@ -118,7 +118,7 @@ fn resets() {
         let listener = listen(address).unwrap();
         let client = lab
             .client
-            .connect(at(net.client, 0), address, ONE_SYN)
+            .connect(at(net.client, 0), address, PATIENCE)
             .unwrap();
         let (taken, _) = listener.accept().await.unwrap();
         reset(taken);
@@ -143,7 +143,7 @@ fn knows_local_addresses() {
         lab.edge.sh("ip addr add 198.51.100.50/24 dev wan0");
         assert!(is_local(later).unwrap());
         lab.server
-            .connect(at(v4().server, 0), at(later, 21), ONE_SYN)
+            .connect(at(v4().server, 0), at(later, 21), PATIENCE)
             .unwrap();
         listener.accept().await.unwrap();
     });

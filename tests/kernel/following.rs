@@ -12,7 +12,7 @@ use portcullis::config::Kernel;
 use portcullis::conntrack::{FlowEvent, Key, Watcher, watch};
 use portcullis::firewall::{Firewall, install};
 
-use crate::lab::{Addresses, Lab, ONE_SYN, PATIENCE, at, ip, plain, settings, v4, v6};
+use crate::lab::{Addresses, Lab, PATIENCE, at, ip, plain, settings, v4, v6};
 use crate::trial;
 
 const LIFETIME: Duration = Duration::from_secs(20);
@@ -83,7 +83,10 @@ fn tells_bytes(net: Addresses) {
     let _seen = followed.lab.server.serve(server, vec![1; BYTES]);
     let key = followed.open(net, 5000);
     let begun = Instant::now();
-    let got = followed.lab.client.dial(at(net.client, 0), server, ONE_SYN);
+    let got = followed
+        .lab
+        .client
+        .dial(at(net.client, 0), server, PATIENCE);
     assert_eq!(got.unwrap(), BYTES);
     assert_eq!(followed.next(), FlowEvent::Opened { key });
     let FlowEvent::Closed {
@@ -123,7 +126,7 @@ fn measures() {
     let mut stream = followed
         .lab
         .client
-        .connect(at(net.client, 0), server, ONE_SYN)
+        .connect(at(net.client, 0), server, PATIENCE)
         .unwrap();
     stream.read_exact(&mut vec![0; 50_000]).unwrap();
     assert_eq!(followed.next(), FlowEvent::Opened { key });
@@ -151,7 +154,7 @@ fn tells_forgotten() {
     let stream = followed
         .lab
         .client
-        .connect(at(net.client, 0), server, ONE_SYN);
+        .connect(at(net.client, 0), server, PATIENCE);
     assert_eq!(followed.next(), FlowEvent::Opened { key });
     followed.lab.edge.sh("conntrack -D -p tcp 2>/dev/null");
     let FlowEvent::Closed {
@@ -176,7 +179,7 @@ fn ignores_others() {
     let got = followed
         .lab
         .server
-        .dial(at(net.server, 0), address, ONE_SYN);
+        .dial(at(net.server, 0), address, PATIENCE);
     assert_eq!(got.unwrap(), 1000);
     followed.nothing_more();
 }

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use portcullis::config::Kernel;
 use portcullis::firewall::{Firewall, FirewallError, HEAL_PAUSE, Healer, install};
 
-use crate::lab::{Lab, ONE_SYN, at, plain, settings, v4};
+use crate::lab::{Lab, PATIENCE, at, plain, settings, v4};
 use crate::trial;
 
 const LIFETIME: Duration = Duration::from_secs(20);
@@ -90,7 +90,7 @@ fn opening_heals() {
     assert_eq!((tables(&lab), rules(&lab)), (1, 2));
     let admitted = lab.edge.sh("nft list set inet portcullis admit4");
     assert_eq!(admitted.matches("expires").count(), 21, "{admitted}");
-    let got = lab.client.dial(at(net.client, 0), server, ONE_SYN);
+    let got = lab.client.dial(at(net.client, 0), server, PATIENCE);
     assert_eq!(got.unwrap(), 1000);
 }
 

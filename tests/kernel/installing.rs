@@ -10,7 +10,7 @@ use portcullis::firewall::{
 
 use portcullis::rules::Window;
 
-use crate::lab::{Lab, ONE_SYN, at, nft, plain, settings, v4};
+use crate::lab::{Lab, PATIENCE, at, nft, plain, settings, v4};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -164,7 +164,9 @@ fn serves_without_ipv6() {
             .await
             .unwrap();
         assert_eq!(
-            lab.client.dial(at(net.client, 0), server, ONE_SYN).unwrap(),
+            lab.client
+                .dial(at(net.client, 0), server, PATIENCE)
+                .unwrap(),
             1000
         );
         installed.remove().unwrap();

@@ -208,7 +208,7 @@ fn publishes(net: Addresses) {
     for port in [FIRST, LAST] {
         let seen = opened.lab.client.serve(at(net.client, port), vec![1; 1000]);
         let dialled = at(net.edge_outside, port);
-        let got = opened.lab.server.dial(at(net.server, 0), dialled, ONE_SYN);
+        let got = opened.lab.server.dial(at(net.server, 0), dialled, PATIENCE);
         assert_eq!(got.unwrap(), 1000);
         assert_eq!(seen.recv_timeout(PATIENCE).unwrap().ip(), net.edge_inside);
     }
@@ -223,7 +223,7 @@ fn translates_source(net: Addresses) {
     opened.open(window, LIFETIME);
     let server = at(net.server, LAST);
     let seen = opened.lab.server.serve(server, vec![1; 1000]);
-    let got = opened.lab.client.dial(at(net.client, 0), server, ONE_SYN);
+    let got = opened.lab.client.dial(at(net.client, 0), server, PATIENCE);
     assert_eq!(got.unwrap(), 1000);
     assert_eq!(seen.recv_timeout(PATIENCE).unwrap().ip(), net.edge_outside);
 }
@@ -268,7 +268,7 @@ fn tells_flows() {
     opened.open(pair(0, net), LIFETIME);
     let server = at(net.server, LAST);
     let _seen = opened.lab.server.serve(server, vec![1; 50_000]);
-    let got = opened.lab.client.dial(at(net.client, 0), server, ONE_SYN);
+    let got = opened.lab.client.dial(at(net.client, 0), server, PATIENCE);
     assert_eq!(got.unwrap(), 50_000);
     let wanted = Key {
         initiator: net.client,
