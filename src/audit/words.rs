@@ -45,6 +45,7 @@ pub(super) fn outcome(outcome: TransferOutcome) -> &'static str {
         TransferOutcome::Completed => "completed",
         TransferOutcome::Failed => "failed",
         TransferOutcome::Abandoned => "abandoned",
+        TransferOutcome::Truncated => "truncated",
     }
 }
 

@@ -120,5 +120,7 @@ pub enum PinholeNews {
         counters: Option<Counters>,
         /// How long the connection stood.
         duration: Option<Duration>,
+        /// Whether it was cut off at its limit on bytes.
+        cut: bool,
     },
 }

@@ -217,6 +217,8 @@ pub enum TransferOutcome {
     Failed,
     /// The session ended before the server said anything.
     Abandoned,
+    /// It was cut off at its limit on bytes.
+    Truncated,
 }
 
 /// Why an unused pinhole closed (protocol rule 38).

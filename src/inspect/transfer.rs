@@ -43,8 +43,17 @@ pub(super) struct Open {
     pub(super) opened: Instant,
     pub(super) unused_after: Instant,
     pub(super) used: bool,
-    pub(super) counted: Option<(Option<Counters>, Option<Duration>)>,
+    pub(super) counted: Option<Counted>,
     pub(super) command: Option<(Command, Arc<RuleName>)>,
+}
+
+/// The last word on a data connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    counters: Option<Counters>,
+    duration: Option<Duration>,
+    /// It was cut off at its limit on bytes.
+    cut: bool,
 }
 
 #[derive(Debug)]
@@ -124,10 +133,18 @@ impl Inspector {
                 }
                 self.record(used);
             }
-            PinholeNews::Closed { counters, duration } => {
+            PinholeNews::Closed {
+                counters,
+                duration,
+                cut,
+            } => {
                 self.moved = now;
                 if let Some(open) = self.transfers.find(id) {
-                    open.counted = Some((counters, duration));
+                    open.counted = Some(Counted {
+                        counters,
+                        duration,
+                        cut,
+                    });
                 }
                 self.settle_counted();
             }
@@ -286,7 +303,11 @@ impl Inspector {
         let Some((command, rule)) = command else {
             return;
         };
-        let (counters, duration) = counted.unwrap_or_default();
+        let Counted {
+            counters,
+            duration,
+            cut,
+        } = counted.unwrap_or_default();
         self.record(Event::Transferred(Transferred {
             command,
             rule,
@@ -299,6 +320,7 @@ impl Inspector {
             duration,
             code,
             outcome: match code {
+                _ if cut => TransferOutcome::Truncated,
                 Some(200..300) => TransferOutcome::Completed,
                 Some(_) => TransferOutcome::Failed,
                 None => TransferOutcome::Abandoned,

@@ -72,7 +72,14 @@ impl Flows {
                 FlowEvent::Closed {
                     counters, duration, ..
                 },
-            ) => News::Pinhole(id, PinholeNews::Closed { counters, duration }),
+            ) => News::Pinhole(
+                id,
+                PinholeNews::Closed {
+                    counters,
+                    duration,
+                    cut: false,
+                },
+            ),
             (None, FlowEvent::Opened { .. }) => News::Window(WindowNews::Used { announced }),
             (
                 None,

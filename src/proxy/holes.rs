@@ -150,10 +150,13 @@ impl Holes {
             let news_of_it = match event {
                 RelayEvent::Used => PinholeNews::Used,
                 RelayEvent::Closed {
-                    counters, duration, ..
+                    counters,
+                    duration,
+                    truncated,
                 } => PinholeNews::Closed {
                     counters: Some(counters),
                     duration: Some(duration),
+                    cut: truncated,
                 },
             };
             if news.try_send(News::Pinhole(id, news_of_it)).is_err() {
@@ -206,7 +209,11 @@ impl Holes {
             kernel.watcher.measure(&Key::from(&pinhole))
         });
         let (counters, duration) = measured.unzip();
-        PinholeNews::Closed { counters, duration }
+        PinholeNews::Closed {
+            counters,
+            duration,
+            cut: false,
+        }
     }
 
     /// Opens the session's window, or goes on holding it open.

@@ -156,6 +156,7 @@ impl Dialogue {
         self.news(PinholeNews::Closed {
             counters: Some(counters),
             duration: Some(Duration::from_millis(20)),
+            cut: false,
         })
     }
 

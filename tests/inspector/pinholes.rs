@@ -227,6 +227,7 @@ fn a_count_that_comes_after_the_reply_is_waited_for() {
     dialogue.news(PinholeNews::Closed {
         counters: None,
         duration: None,
+        cut: false,
     });
     dialogue.expect(&["moved STOR a Completed", "ended: ServerClosed"]);
     assert!(dialogue.inspector.is_over());
@@ -275,4 +276,22 @@ fn a_published_server_is_announced_at_the_address_that_was_dialled() {
             "open 10.0.0.20 → 203.0.113.5:1025 as 198.51.100.1",
             "C< 200 ok",
         ]);
+}
+
+#[test]
+fn a_transfer_that_was_cut_off_at_its_limit_is_recorded_as_truncated() {
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue
+        .client("RETR a")
+        .server("150 go")
+        .news(PinholeNews::Used)
+        .forget();
+    dialogue.news(PinholeNews::Closed {
+        counters: None,
+        duration: None,
+        cut: true,
+    });
+    dialogue.server("426 broken");
+    dialogue.expect(&["close 1", "moved RETR a Truncated", "C< 426 broken"]);
 }

@@ -106,6 +106,7 @@ fn an_idle_session_is_told_and_closed_but_not_while_data_moves() {
         .news(PinholeNews::Closed {
             counters: None,
             duration: None,
+            cut: false,
         })
         .server("226 done")
         .forget();
@@ -350,6 +351,7 @@ fn p67_control_is_not_timed_out_while_data_moves() {
         .news(PinholeNews::Closed {
             counters: None,
             duration: None,
+            cut: false,
         })
         .forget();
     dialogue.after(Duration::from_secs(899)).expect(&[]);
