@@ -111,6 +111,8 @@ fn a_transfer_ends_at_its_most_bytes() {
         Some(gate.events("transfer")).filter(|transfers| transfers.len() == 2)
     });
     assert_eq!(moved[1]["portcullis"]["bytes"], 1_000_000, "{}", moved[1]);
+    assert_eq!(moved[0]["portcullis"]["outcome"], "completed");
+    assert_eq!(moved[1]["portcullis"]["outcome"], "truncated");
 }
 
 fn only_the_expected_client_is_relayed() {
