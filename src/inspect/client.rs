@@ -8,7 +8,7 @@ use crate::rules::{Decision, Grants, Loudness, Reaction, Request, RuleName, Tls,
 
 use super::announce::Claim;
 use super::forms::PassiveForm;
-use super::pending::{Expects, Forwarded, PassiveRequest, Pending};
+use super::pending::{Expects, PassiveRequest, Pending};
 use super::secure::names_tls;
 use super::{
     Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation, with_line_end,
@@ -305,16 +305,8 @@ impl Inspector {
         expects: Expects,
     ) {
         self.send_server(line);
-        let (veil, preliminary) = (None, false);
-        let forwarded = Forwarded {
-            command,
-            rule,
-            expects,
-            veil,
-            preliminary,
-        };
         self.pending
-            .push_back(Pending::Forwarded(Box::new(forwarded)));
+            .push_back(Pending::waiting(command, rule, expects));
     }
 
     /// PASV, EPSV and LPSV: asks the server in a form that it knows.

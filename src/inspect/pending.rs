@@ -89,6 +89,17 @@ pub(super) struct PassiveRequest {
 }
 
 impl Pending {
+    /// A command that has just gone to the server.
+    pub(super) fn waiting(command: Command, rule: Arc<RuleName>, expects: Expects) -> Self {
+        Self::Forwarded(Box::new(Forwarded {
+            command,
+            rule,
+            expects,
+            veil: None,
+            preliminary: false,
+        }))
+    }
+
     /// What the reply to a forwarded command decides.
     pub(super) fn expects(&self) -> Option<&Expects> {
         match self {

@@ -296,15 +296,7 @@ impl Inspector {
         expects: Expects,
     ) {
         self.send_server(line);
-        let (veil, preliminary) = (None, false);
-        let forwarded = Forwarded {
-            command,
-            rule,
-            expects,
-            veil,
-            preliminary,
-        };
         self.pending
-            .push_front(Pending::Forwarded(Box::new(forwarded)));
+            .push_front(Pending::waiting(command, rule, expects));
     }
 }
