@@ -79,7 +79,10 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Option<Config>> {
 }
 
 fn report(problems: &Problems) -> anyhow::Result<()> {
-    let text = problems.to_string();
+    let mut text = problems.to_string();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
     io::stderr()
         .write_all(text.as_bytes())
         .context("writing to standard error")
