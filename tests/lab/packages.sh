@@ -42,7 +42,7 @@ need_rust() {
     command -v cargo >/dev/null || [ ! -f "$HOME/.cargo/env" ] || . "$HOME/.cargo/env"
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     found=$(rustc --version 2>/dev/null | awk '{ print $2 }') || true
-    [ -n "$found" ] || give_up "a Rust toolchain is missing, $wanted or newer; see https://rustup.rs"
+    [ -n "$found" ] || give_up "a Rust toolchain is missing, $wanted or newer; install one by rustup"
     [ "$(printf '%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1)" = "$wanted" ] ||
         give_up "Rust $found is too old, $wanted or newer is needed; run: rustup update stable"
 }
