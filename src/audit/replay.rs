@@ -193,10 +193,9 @@ impl<'a> Replay<'a> {
 
     /// HOST chooses the rules for what follows (RFC 7151).
     fn choose_host(&mut self, flow: u64, listener: &str, argument: &str) {
-        let name = argument.trim().to_ascii_lowercase();
-        let bare = name.trim_start_matches('[').trim_end_matches(']');
-        let bare = bare.parse::<std::net::Ipv6Addr>();
-        let name = bare.map_or(name, |address| format!("[{address}]"));
+        let Some(name) = ftp::host_name(argument.trim().as_bytes()) else {
+            return;
+        };
         let hosts = self.listeners.get(listener).map(|listener| &listener.hosts);
         let policy = hosts.and_then(|hosts| hosts.get(&name)).map(Arc::clone);
         self.change(flow, |flow| {
@@ -274,18 +273,10 @@ fn instant(timestamp: &str) -> Option<jiff::Timestamp> {
         .ok()
 }
 
-/// The address that an announcement names.
+/// The address that an announcement names, canonical.
 fn announced(verb: &Verb, argument: &[u8]) -> Option<IpAddr> {
-    let read = if *verb == Verb::Port {
-        ftp::parse_port(argument).map(SocketAddr::from)
-    } else if *verb == Verb::Eprt {
-        ftp::parse_eprt(argument)
-    } else if *verb == Verb::Lprt {
-        ftp::parse_lprt(argument)
-    } else {
-        return None;
-    };
-    read.ok().map(|endpoint| endpoint.ip())
+    let endpoint = ftp::read_announcement(verb, argument)?.ok()?;
+    Some(endpoint.ip().to_canonical())
 }
 
 fn server(text: Option<&str>) -> Option<IpAddr> {

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use thiserror::Error;
 
+use super::Verb;
+
 /// Why an announcement can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EndpointError {
@@ -159,6 +161,23 @@ pub fn parse_229(line: &[u8]) -> Result<u16, EndpointError> {
     match end {
         [last, b')', ..] if *last == delimiter => decimal_port(port),
         _ => Err(Unreadable("the port is not closed by the delimiter")),
+    }
+}
+
+/// Reads what a command announces, by its verb: PORT, EPRT or LPRT; `None` for other verbs. Spaces
+/// around the argument are removed already.
+pub fn read_announcement(
+    verb: &Verb,
+    argument: &[u8],
+) -> Option<Result<SocketAddr, EndpointError>> {
+    if *verb == Verb::Port {
+        Some(parse_port(argument).map(SocketAddr::V4))
+    } else if *verb == Verb::Eprt {
+        Some(parse_eprt(argument))
+    } else if *verb == Verb::Lprt {
+        Some(parse_lprt(argument))
+    } else {
+        None
     }
 }
 

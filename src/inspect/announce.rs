@@ -39,13 +39,7 @@ impl Inspector {
         if strict && *verb == Verb::Port && ftp::bytes_behind_port(argument) > MAX_BEHIND_PORT {
             return Err(unreadable(verb, "too much behind the port"));
         }
-        let read = if *verb == Verb::Port {
-            ftp::parse_port(argument).map(SocketAddr::V4)
-        } else if *verb == Verb::Eprt {
-            ftp::parse_eprt(argument)
-        } else if *verb == Verb::Lprt {
-            ftp::parse_lprt(argument)
-        } else {
+        let Some(read) = ftp::read_announcement(verb, argument) else {
             return Ok(None);
         };
         match read {

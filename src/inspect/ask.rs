@@ -58,18 +58,11 @@ pub fn ask(
 
 /// The address that PORT, EPRT or LPRT announces, canonical.
 fn announced(command: &ftp::Command<'_>) -> Result<Option<IpAddr>, QuestionError> {
-    let argument = command.trimmed();
-    let read = if command.verb == Verb::Port {
-        ftp::parse_port(argument).map(|endpoint| IpAddr::V4(*endpoint.ip()))
-    } else if command.verb == Verb::Eprt {
-        ftp::parse_eprt(argument).map(|endpoint| endpoint.ip())
-    } else if command.verb == Verb::Lprt {
-        ftp::parse_lprt(argument).map(|endpoint| endpoint.ip())
-    } else {
+    let Some(read) = ftp::read_announcement(&command.verb, command.trimmed()) else {
         return Ok(None);
     };
     match read {
-        Ok(address) => Ok(Some(address.to_canonical())),
+        Ok(endpoint) => Ok(Some(endpoint.ip().to_canonical())),
         Err(error) => {
             let reason = match error {
                 EndpointError::Unreadable(reason) => reason,

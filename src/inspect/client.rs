@@ -285,11 +285,14 @@ impl Inspector {
             ..
         } = permitted;
         let veil = self.veil_for(&command.verb, grants.mask.as_ref());
-        // Urgent data stays with its command, as Telnet's Synch ahead of it (RFC 959 §4.1.3), which every
-        // server that can be interrupted takes; some clients make the end of ABOR's own line urgent.
-        let urgent = std::mem::take(&mut self.client.urgent);
-        if self.client.telnet.take_synch() || urgent {
-            self.actions.push_back(Action::Synch(Side::Server));
+        // Urgent data stays with the command that interrupts, as Telnet's Synch ahead of it (RFC 959
+        // §4.1.3), which every server that can be interrupted takes; some clients make the end of ABOR's
+        // own line urgent. Lines that came with it in one segment are not meant.
+        if matches!(command.verb, Verb::Abor | Verb::Stat | Verb::Quit) {
+            let urgent = std::mem::take(&mut self.urgent);
+            if self.client.telnet.take_synch() || urgent {
+                self.actions.push_back(Action::Synch(Side::Server));
+            }
         }
         self.forward(with_line_end(line), shown, rule, expects);
         if let Some(Pending::Forwarded(forwarded)) = self.pending.back_mut() {

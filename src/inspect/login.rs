@@ -1,6 +1,5 @@
 //! Who is there and under which rules: USER and PASS, HOST (RFC 7151), REIN.
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +24,7 @@ impl Inspector {
             let fault = Violation::MisusedHost("after USER");
             return Some((fault, "503 HOST comes before USER.".into()));
         }
-        if host_name(command.trimmed()).is_none() {
+        if ftp::host_name(command.trimmed()).is_none() {
             let fault = Violation::MisusedHost("with a port, or without a name");
             return Some((
                 fault,
@@ -37,18 +36,9 @@ impl Inspector {
 
     /// HOST, allowed by a rule: chooses the rules for what follows, once the server has no objection.
     pub(super) fn choose_host(&mut self, line: &[u8], command: Command, rule: Arc<RuleName>) {
-        let name = command
-            .argument
-            .as_deref()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        // The configuration writes addresses in their canonical form, IPv6 in brackets.
-        let literal = name
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<Ipv6Addr>();
-        let name = literal.map_or(name, |v6| format!("[{v6}]"));
+        // check_host has let no other argument pass.
+        let argument = command.argument.as_deref().unwrap_or_default().trim();
+        let name = ftp::host_name(argument.as_bytes()).unwrap_or_default();
         let hosts = &self.settings.rules.hosts;
         if !hosts.is_empty() && !hosts.contains_key(&name) {
             return self.answer("504 No such host here.");
@@ -137,39 +127,5 @@ impl Inspector {
         self.hidden_features = None;
         self.policy = self.settings.rules.of(None);
         self.directory.forget();
-    }
-}
-
-/// The name that HOST gives: a host name, an IPv4 address, or an IPv6 address in brackets (RFC 7151
-/// §3.1); `None` for anything else, a port above all.
-fn host_name(argument: &[u8]) -> Option<&str> {
-    let name = std::str::from_utf8(argument).ok()?;
-    if let Some(v6) = name.strip_prefix('[') {
-        return v6
-            .strip_suffix(']')
-            .filter(|v6| v6.parse::<Ipv6Addr>().is_ok());
-    }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    (!name.is_empty() && name.len() <= 255 && name.bytes().all(plain)).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_takes_names_and_addresses_without_ports() {
-        for good in ["ftp.example.org", "192.0.2.1", "[2001:db8::1]"] {
-            assert!(host_name(good.as_bytes()).is_some(), "{good}");
-        }
-        for bad in [
-            "",
-            "ftp.example.org:21",
-            "[2001:db8::1]:21",
-            "2001:db8::1",
-            "a b",
-        ] {
-            assert!(host_name(bad.as_bytes()).is_none(), "{bad}");
-        }
     }
 }

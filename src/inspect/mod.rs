@@ -109,6 +109,8 @@ pub struct Inspector {
     host: Option<Arc<str>>,
     channel: Channel,
     lacks: Lacks,
+    /// The client sent urgent data that no command has taken with it.
+    urgent: bool,
     held_back: Option<HeldBack>,
     bad_passwords: u32,
     /// CCC was used: TLS is behind this session.
@@ -134,8 +136,6 @@ pub struct Inspector {
 #[derive(Debug, Default)]
 struct Stream {
     telnet: TelnetFilter,
-    /// Urgent data came that no line has taken with it.
-    urgent: bool,
     buffer: LineBuffer,
     taken: u64,
     finished: bool,
@@ -150,6 +150,7 @@ impl Inspector {
             host: None,
             channel: Channel::default(),
             lacks: Lacks::default(),
+            urgent: false,
             held_back: None,
             bad_passwords: 0,
             cleared: false,
@@ -195,13 +196,11 @@ impl Inspector {
         self.advance(now);
     }
 
-    /// The next byte of this side comes as TCP urgent data. The command that it belongs to goes on with a
-    /// Synch: servers look at ABOR during a transfer only when they are interrupted by it.
-    pub fn handle_urgent(&mut self, side: Side) {
-        match side {
-            Side::Client => self.client.urgent = true,
-            Side::Server => self.server.urgent = true,
-        }
+    /// The client's next byte comes as TCP urgent data. The command that it belongs to goes on with a
+    /// Synch: servers look at ABOR during a transfer only when they are interrupted by it. Inside TLS
+    /// it means nothing.
+    pub fn handle_urgent(&mut self) {
+        self.urgent |= !matches!(self.channel, Channel::Opaque(_));
     }
 
     /// Takes bytes of the server.

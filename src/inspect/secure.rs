@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::Verb;
-use crate::rules::{RuleName, Tls, Window};
+use crate::rules::{Class, RuleName, Tls, Window};
 
 use super::{Action, EndReason, Event, Inspector, PinholeEnd, Side, Violation, WindowNews};
 
@@ -298,17 +298,7 @@ pub(crate) fn names_tls(argument: &[u8]) -> bool {
 
 /// What belongs to a security exchange and means nothing outside of one (RFC 2228 §3).
 pub(super) fn belongs_to_security(verb: &Verb) -> bool {
-    matches!(
-        verb,
-        Verb::Adat
-            | Verb::Pbsz
-            | Verb::Prot
-            | Verb::Ccc
-            | Verb::Mic
-            | Verb::Conf
-            | Verb::Enc
-            | Verb::Sscn
-    )
+    *verb != Verb::Auth && Class::of(verb, false) == Class::Security
 }
 
 #[cfg(test)]

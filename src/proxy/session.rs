@@ -118,8 +118,8 @@ impl Session {
         };
         inspector.handle_clock(jiff::Timestamp::now(), now);
         let taken = leg.take(|bytes, urgent| {
-            if urgent {
-                inspector.handle_urgent(side);
+            if urgent && side == Side::Client {
+                inspector.handle_urgent();
             }
             match side {
                 Side::Client => inspector.handle_client(bytes, now),

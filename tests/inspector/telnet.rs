@@ -97,9 +97,7 @@ fn stat_is_answered_while_a_transfer_runs() {
 fn p09_abor_whose_own_end_is_urgent_goes_on_with_a_synch() {
     let mut dialogue = transferring();
     dialogue.client_bytes(b"ABOR\r");
-    dialogue
-        .inspector
-        .handle_urgent(portcullis::inspect::Side::Client);
+    dialogue.inspector.handle_urgent();
     dialogue
         .client_bytes(b"\n")
         .expect(&["S< (synch)", "S< ABOR"]);
@@ -126,4 +124,12 @@ fn p09_a_second_150_in_place_of_426_and_226_ends_transfer_and_abor() {
         "open 10.0.0.5 → 192.0.2.20:51211 as 198.51.100.1",
         "C< 227 (192,0,2,20,200,11)",
     ]);
+}
+
+#[test]
+fn p09_a_synch_goes_with_the_command_that_interrupts_and_no_other() {
+    let mut dialogue = transferring();
+    let wire = [b"NOOP\r\n".as_slice(), &[IAC, 244, IAC, 242], b"ABOR\r\n"].concat();
+    dialogue.client_bytes(&wire);
+    dialogue.expect(&["S< NOOP", "S< (synch)", "S< ABOR"]);
 }
