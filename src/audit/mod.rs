@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use crate::inspect::Record;
 
 pub use encode::encode;
-pub use handle::{Audit, AuditError};
+pub use handle::{Audit, AuditError, RecordHealth};
 pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};
 pub use store::{Filter, Hits, Reader, Store, StoreError};

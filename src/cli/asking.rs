@@ -78,8 +78,8 @@ impl Source {
     pub(super) fn open(&self) -> anyhow::Result<Option<Reader>> {
         let path = match &self.store {
             Some(path) => path.clone(),
-            None => match app::load(&self.config)? {
-                Some(config) => self.store_of(&config)?,
+            None => match app::places(&self.config)? {
+                Some(places) => self.store_of(&places.audit)?,
                 None => return Ok(None),
             },
         };
