@@ -60,7 +60,8 @@ pub struct Hits {
     pub first_use: i64,
     /// The last hit or end of a transfer, in microseconds since 1970.
     pub last_use: i64,
-    /// Who made it decide most often, and how often, among the events that are still kept.
+    /// Who made it decide most often, and how often, among the events that are still kept; decisions
+    /// of quiet rules are not among them.
     pub clients: Vec<(String, u64)>,
 }
 
