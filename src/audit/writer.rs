@@ -261,11 +261,8 @@ impl Writer {
 
     fn give_up(&mut self) -> AuditError {
         let unwritten = self.outputs.lines.waiting();
-        let unstored = if self.stored {
-            0
-        } else {
-            self.batch.rows.len()
-        };
+        let batch = self.batch.rows.len() + self.batch.quiet.len();
+        let unstored = if self.stored { 0 } else { batch };
         let (output, mut lines) = match &self.outputs.store {
             Some(store) if unstored > unwritten => (store.path().display().to_string(), unstored),
             Some(_) | None => (self.outputs.lines.name().to_owned(), unwritten),

@@ -68,8 +68,10 @@ pub struct Hits {
 /// The store, opened to be asked.
 #[derive(Debug)]
 pub struct Reader {
-    path: PathBuf,
-    connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    /// Its schema, which may be an earlier one.
+    pub(super) schema: i64,
 }
 
 impl Reader {
@@ -84,12 +86,14 @@ impl Reader {
             });
         }
         let connection = connect(path)?;
-        if schema::version(&connection, path)? == 0 {
+        let schema = schema::version(&connection, path)?;
+        if schema == 0 {
             return Err(StoreError::unopened(path, "it holds no record"));
         }
         Ok(Self {
             path: path.to_owned(),
             connection,
+            schema,
         })
     }
 
@@ -226,7 +230,7 @@ impl Reader {
             .collect()
     }
 
-    fn unread(&self, error: &rusqlite::Error) -> StoreError {
+    pub(super) fn unread(&self, error: &rusqlite::Error) -> StoreError {
         StoreError::unread(&self.path, error)
     }
 }
@@ -326,7 +330,7 @@ fn row_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-fn unsigned(row: &rusqlite::Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &rusqlite::Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 

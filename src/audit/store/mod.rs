@@ -7,6 +7,7 @@
 mod ask;
 mod retain;
 mod schema;
+mod series;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,11 @@ use rusqlite::ffi::ErrorCode;
 use thiserror::Error;
 
 pub use ask::{Filter, Hits, Reader};
+pub use series::{Point, Series};
 pub use write::Store;
+
+/// An hour in microseconds, the step of [`Reader::series`].
+pub const HOUR: i64 = 3_600_000_000;
 
 /// Why the store cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -51,6 +56,16 @@ pub enum StoreError {
         found: i64,
         /// The last schema that is known here.
         known: i64,
+    },
+    /// It was written by an earlier program, and lacks what is asked.
+    #[error("audit store {} has schema {found}, and this question needs schema {needed}; the next `portcullis run` brings it there", path.display())]
+    OlderSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The schema that has it.
+        needed: i64,
     },
     /// It is a database, but not one of portcullis.
     #[error("{} is a database of another program; name another file in `audit: store`", path.display())]

@@ -11,7 +11,7 @@ use crate::config::StoreSettings;
 
 use super::super::Row;
 use super::super::batch::Batch;
-use super::{StoreError, folder, schema};
+use super::{HOUR, StoreError, folder, schema};
 
 /// How long another process may hold the database before a write fails and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -228,7 +228,7 @@ fn count_session(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Carries a row into `rules`.
+/// Carries a row into `rules` and `hours`.
 fn count_rule(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
     let bytes = signed(row.bytes.unwrap_or(0));
     let transfer = i64::from(row.kind == "transfer");
@@ -244,6 +244,13 @@ fn count_rule(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> 
                  last_use = max(last_use, excluded.last_use)",
         )?;
         upsert.execute(params![file_of(at), rule, at, decision, bytes, row.time])?;
+        let mut upsert = transaction.prepare_cached(
+            "INSERT INTO hours (file, id, hour, hits, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (file, id, hour) DO UPDATE SET hits = hits + excluded.hits,
+                 bytes = bytes + excluded.bytes",
+        )?;
+        let hour = row.time - row.time.rem_euclid(HOUR);
+        upsert.execute(params![file_of(at), rule, hour, decision, bytes])?;
     }
     Ok(())
 }
