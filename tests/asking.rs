@@ -281,6 +281,19 @@ fn each_filter_takes_what_it_says() {
 }
 
 #[test]
+fn the_last_events_that_fit_are_printed_oldest_first() {
+    let recorded = Recorded::new("last");
+    let all = recorded.json(&["audit"]);
+    assert_eq!(recorded.json(&["audit", "--last", "3"]), all[6..]);
+    assert_eq!(recorded.json(&["audit", "--last", "100"]), all);
+    let denied = recorded.json(&["audit", "--outcome", "deny"]);
+    let last = recorded.json(&["audit", "--outcome", "deny", "--last", "2"]);
+    assert_eq!(last, denied[1..]);
+    let (code, _, complaint) = recorded.ask(&["audit", "--last", "0"]);
+    assert_eq!(code, 2, "{complaint}");
+}
+
+#[test]
 fn a_session_tells_its_whole_story_in_order() {
     let recorded = Recorded::new("story");
     let (_, table, _) = recorded.ask(&["audit", "--session", "1"]);

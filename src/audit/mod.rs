@@ -26,7 +26,9 @@ pub use encode::encode;
 pub use handle::{Audit, AuditError};
 pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};
-pub use store::{Filter, HOUR, Hits, Point, Reader, Series, Store, StoreError};
+pub use store::{
+    Filter, HOUR, Hits, Latest, Point, Reader, Series, Store, StoreError, Story, Told,
+};
 
 /// What all records of one session share.
 #[derive(Clone, Debug, PartialEq, Eq)]

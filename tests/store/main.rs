@@ -8,6 +8,7 @@
 )]
 
 mod hours;
+mod newest;
 
 use std::env;
 use std::fs;
@@ -295,7 +296,7 @@ fn a_later_schema_and_a_foreign_database_are_told() {
         assert_eq!(
             error.to_string(),
             format!(
-                "audit store {path} has schema 7, and this program knows schemas up to 2; use the program that wrote it, or name another file"
+                "audit store {path} has schema 7, and this program knows schemas up to 3; use the program that wrote it, or name another file"
             )
         );
     }

@@ -5,9 +5,11 @@
 //! `synchronous = NORMAL` a power cut may take the last transactions, and leaves the database sound.
 
 mod ask;
+mod find;
 mod retain;
 mod schema;
 mod series;
+mod story;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -15,8 +17,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::ffi::ErrorCode;
 use thiserror::Error;
 
-pub use ask::{Filter, Hits, Reader};
+pub use ask::{Hits, Reader};
+pub use find::{Filter, Latest};
 pub use series::{Point, Series};
+pub use story::{Story, Told};
 pub use write::Store;
 
 /// An hour in microseconds, the step of [`Reader::series`].

@@ -10,7 +10,7 @@ use super::StoreError;
 pub(super) const APPLICATION: i64 = 0x5043_554c;
 
 /// Each entry leads from its place, the schema before, to the next one (`PRAGMA user_version`).
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, HOURS];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, HOURS, INDEXES];
 
 /// Schema 1. `line` is the whole record; the other columns of `events` are what questions go by.
 /// `rules` counts for ever: what retention takes out of `events` stays counted there.
@@ -95,6 +95,12 @@ INSERT INTO hours (file, id, hour, hits, bytes)
     FROM events
     WHERE kind IN ('decision', 'transfer') AND rule IS NOT NULL AND rule_at IS NOT NULL
     GROUP BY of_file, rule, of_hour;
+";
+
+/// Schema 3: all events of a rule or a client in the order of their places.
+const INDEXES: &str = "
+CREATE INDEX events_of_rule ON events (rule) WHERE rule IS NOT NULL;
+CREATE INDEX events_of_client ON events (client);
 ";
 
 /// Looks whether this program can use the database as it is; gives its schema, 0 for an empty one.
