@@ -178,7 +178,7 @@ impl Audit {
 
     /// How many of the accepted entries are written: the file has the line, and the store, where
     /// there is one, has committed the event. What is written survives the end of the process,
-    /// however it ends; at most 4,608 accepted entries (the queue and one batch) are not written.
+    /// however it ends. A quiet decision is written once the store has counted it; at most 4,608 accepted entries (the queue and one batch) are not written.
     pub fn written(&self) -> u64 {
         self.counts.written.load(Ordering::Acquire)
     }

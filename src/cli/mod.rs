@@ -53,7 +53,8 @@ pub enum Task {
     Check(ConfigFile),
     /// Print what each rule has done: hits, bytes, first and last use, and who.
     ///
-    /// Asks the store that `audit: { store: … }` names, also while portcullis runs.
+    /// Asks the store that `audit: { store: … }` names, also while portcullis runs. Rules with
+    /// `audit: quiet` count like others; of theirs, the clients that are named lack the quiet decisions.
     Hits(HitsArgs),
     /// Print events of the record: by time, rule, user, client, path, outcome, event or session.
     ///
