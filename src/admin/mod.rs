@@ -5,6 +5,7 @@
 
 mod auth;
 mod client;
+mod hits;
 mod live;
 mod page;
 mod record;

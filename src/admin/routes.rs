@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::auth::{Keeper, Shown};
-use super::{State, live, record, status};
+use super::{State, hits, live, record, status};
 
 /// Bytes of a request's body.
 const MAX_BODY: usize = 16 * 1024;
@@ -47,9 +47,9 @@ pub(super) fn api(state: State) -> Router {
         .route("/api/status", get(status::status))
         .route("/api/sessions", get(live::sessions))
         .route("/api/pinholes", get(live::pinholes))
-        .route("/api/hits", get(record::hits))
-        .route("/api/hits/series", get(record::series))
-        .route("/api/rule", get(record::rule))
+        .route("/api/hits", get(hits::hits))
+        .route("/api/hits/series", get(hits::series))
+        .route("/api/rule", get(hits::rule))
         .route("/api/record", get(record::events))
         .route("/api/story", get(record::story))
         .route("/api/reload", post(reload))

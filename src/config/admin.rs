@@ -57,11 +57,11 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<AdminSettings> {
         let message = "the page needs a token";
         report.error(node.span.clone(), message, help);
     }
+    let group = group.and_then(|(_, node)| report.text(node, "`group`"));
+    let group = group.map(str::to_owned);
     let socket = socket.map(|node| {
         let example = "/run/portcullis/admin.sock";
         let path = absolute(node, "`socket`", example, report)?;
-        let group = group.and_then(|(_, node)| report.text(node, "`group`"));
-        let group = group.map(str::to_owned);
         Some(SocketSettings { path, group })
     });
     let page = page.map(|node| loopback(node, report));

@@ -172,6 +172,10 @@ impl Live {
             Event::PinholeUnused { id, .. } => session.close(*id),
             Event::Transferred(transferred) => {
                 session.close(transferred.id);
+                // Replies that say nothing of note are not on the record.
+                if session.state == SessionState::Transfer {
+                    session.state = SessionState::Idle;
+                }
                 session.transfers += 1;
                 session.add(transferred.counters.as_ref());
             }
