@@ -100,6 +100,7 @@ impl Policy {
                 rule: Arc::clone(&self.built_in),
                 grants: Grants::default(),
                 audit: Loudness::default(),
+                limit: None,
             };
         };
         let decision = match &rule.action {
@@ -112,6 +113,7 @@ impl Policy {
             rule: Arc::clone(&rule.name),
             grants: rule.grants.clone(),
             audit: rule.audit,
+            limit: None,
         }
     }
 
