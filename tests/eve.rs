@@ -215,6 +215,7 @@ fn events() -> Vec<Event> {
         rule: Arc::clone(&rule),
         grants: Grants::default(),
         audit: portcullis::rules::Loudness::Normal,
+        limit: None,
     };
     let pinhole = Pinhole {
         initiator: any.ip(),

@@ -86,6 +86,7 @@ fn a_command_is_allowed() {
         rule: rule(),
         grants: Grants::default(),
         audit: Loudness::Normal,
+        limit: None,
     };
     expect(
         Event::Decided {
@@ -106,6 +107,7 @@ fn a_command_allowed_by_a_loud_rule_is_an_alert() {
         rule: rule(),
         grants: Grants::default(),
         audit: Loudness::Alert,
+        limit: None,
     };
     expect(
         Event::Decided {
@@ -126,6 +128,7 @@ fn a_denied_command_is_an_alert() {
         rule: rule(),
         grants: Grants::default(),
         audit: Loudness::Normal,
+        limit: None,
     };
     expect(
         Event::Decided {

@@ -19,7 +19,7 @@ use crate::config::Limits;
 use crate::conntrack::Watcher;
 use crate::firewall::Firewall;
 use crate::net::Ports;
-use crate::rules::Window;
+use crate::rules::{Meters, Window};
 
 pub use flows::Flows;
 pub use listener::{Gate, RulesSender, rules_of};
@@ -36,6 +36,7 @@ pub struct Shared {
     audit: Audit,
     flows: Arc<Flows>,
     counts: Arc<Counts>,
+    meters: Arc<Meters>,
     sessions_begun: AtomicU64,
     /// Half of every flow id, so that ids of different runs differ in one file.
     run: u32,
@@ -94,6 +95,7 @@ impl Shared {
             audit,
             flows,
             counts,
+            meters: Arc::default(),
             sessions_begun: AtomicU64::new(0),
             run,
             stop,

@@ -302,9 +302,7 @@ impl Meter {
     /// Whether a command may be carried out.
     fn check(&self, measure: Measure, now: Instant) -> Result<(), Cause> {
         match measure {
-            Measure::Commands(rate) => {
-                within(rate, self.level_by(rate, now).saturating_add(PARTS))
-            },
+            Measure::Commands(rate) => within(rate, self.level_by(rate, now).saturating_add(PARTS)),
             // What a transfer will move is not known: it may begin while anything is left.
             Measure::Bytes(rate) => within(rate, self.level_by(rate, now).saturating_add(1)),
             Measure::Transfers(most) if self.running < most => Ok(()),

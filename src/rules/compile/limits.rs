@@ -70,7 +70,9 @@ impl Compiler<'_> {
             Some((Measure::Commands(rate), node))
         });
         let transfers = transfers.and_then(|node| {
-            let count = self.report.integer(node, "`transfers`", 1..=keys::MAX_TRANSFERS)?;
+            let count = self
+                .report
+                .integer(node, "`transfers`", 1..=keys::MAX_TRANSFERS)?;
             Some((Measure::Transfers(u32::try_from(count).ok()?), node))
         });
         let bytes = bytes.and_then(|node| {
@@ -150,9 +152,7 @@ fn counts_the_same(one: &Limit, other: &Limit) -> bool {
         Measure::Commands(rate) | Measure::Bytes(rate) => Some(rate.period),
         Measure::Transfers(_) => None,
     };
-    one.per == other.per
-        && one.measure.key() == other.measure.key()
-        && period(one) == period(other)
+    one.per == other.per && one.measure.key() == other.measure.key() && period(one) == period(other)
 }
 
 /// A whole number in decimal digits.
