@@ -204,11 +204,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A time to wait, never written shorter than it is.
+/// A time to wait, written no millisecond shorter than it is.
 fn rounded_up(wait: Duration) -> String {
-    let seconds = wait
-        .as_secs()
-        .saturating_add(u64::from(wait.subsec_nanos() > 0));
+    let seconds = wait.as_millis().div_ceil(1000);
     match seconds {
         0..=119 => format!("{} s", seconds.max(1)),
         120..7200 => format!("{} min", seconds.div_ceil(60)),

@@ -388,7 +388,3 @@ fn refusal(limit: &Limit, cause: Cause) -> Refusal {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-#[path = "meters_tests.rs"]
-mod tests;

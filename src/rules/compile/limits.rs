@@ -3,18 +3,29 @@
 use std::sync::Arc;
 
 use crate::ftp::Verb;
-use crate::yaml::{Node, Value, nearest, number, quoted, size};
+use crate::yaml::{Node, Value, number, quoted, size};
 
 use super::super::keys;
 use super::super::limits::{Limit, Limits, Measure, Per, Period, Rate, RuleKey};
 use super::super::rule::Rule;
 use super::Compiler;
 
+/// What periods are called elsewhere.
+const OTHER_NAMES: [(&str, &str); 7] = [
+    ("sec", "s"),
+    ("second", "s"),
+    ("m", "min"),
+    ("minute", "min"),
+    ("hour", "h"),
+    ("d", "day"),
+    ("days", "day"),
+];
+
 /// Reads the number of a rate; `None` where it is none.
 type ReadCount = fn(&str) -> Option<u64>;
 
 impl Compiler<'_> {
-    /// One mapping or a list of them; of each key, whom it is kept for, and a period there is one.
+    /// One mapping or a list of them; for the same count, one number.
     pub(super) fn limits(&mut self, node: &Node, rule: &str) -> Option<Arc<Limits>> {
         let items = match &node.value {
             Value::Map(_) => std::slice::from_ref(node),
@@ -103,12 +114,14 @@ impl Compiler<'_> {
                 let period = *period;
                 return Some(Rate { count, period });
             }
-            (None, _) | (_, None) => "not so much in so long",
+            (None, _) | (_, None) => "not a rate",
         };
-        let names = Period::NAMED.map(|(name, _)| name);
-        let near = nearest(unit, names).map(|near| format!("did you mean `{count}/{near}`? "));
-        let help = near.filter(|_| named.is_none()).unwrap_or_default()
-            + &format!("write it like {like}, with s, min, h or day behind the stroke");
+        let meant = OTHER_NAMES.iter().find(|(name, _)| *name == unit);
+        let meant = meant.map(|(_, name)| format!("did you mean `{count}/{name}`? "));
+        let help = meant.unwrap_or_default()
+            + &format!(
+                "write a number from 1 and s, min, h or day behind a stroke, such as {like}"
+            );
         let message = format!("{what} is {}, {fault}", quoted(text));
         self.report.error(node.span.clone(), message, help);
         None

@@ -1,5 +1,15 @@
-use super::*;
-use crate::rules::{Policy, Request};
+//! The counts that limits are held against, on virtual time: rates, places, debts, and what is bounded.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed unwrap is a failed test"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis::ftp::Verb;
+use portcullis::rules::{Asking, Cause, Limits, Meters, Permit, Policy, Request};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
