@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use portcullis::ftp::Verb;
 use portcullis::rules::{Asking, Cause, Limits, Meters, Permit, Policy, Request};
+use proptest::prelude::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -206,4 +207,38 @@ fn threads_take_no_more_than_there_is() {
             .sum()
     });
     assert_eq!((taken, meters.held()), (1000, 0));
+}
+
+proptest! {
+    #[test]
+    fn a_rate_holds_however_commands_come_and_the_time_to_wait_is_right(
+        count in 1_u64..50,
+        pauses in prop::collection::vec(0_u64..5_000, 1..200),
+    ) {
+        let (meters, limits) = (
+            Arc::default(),
+            limits(&format!("{{ per: client, commands: {count}/min }}")),
+        );
+        let begun = Instant::now();
+        let (mut now, mut taken) = (begun, 0_u64);
+        for pause in pauses {
+            now += Duration::from_millis(pause);
+            match take(&meters, &limits, 1, Verb::Noop, now) {
+                Ok(_) => taken += 1,
+                Err(Cause::UsedUp(wait)) => {
+                    let short = Duration::from_millis(1);
+                    if wait > short {
+                        prop_assert!(take(&meters, &limits, 1, Verb::Noop, now + wait - short).is_err());
+                    }
+                    now += wait;
+                    prop_assert!(take(&meters, &limits, 1, Verb::Noop, now).is_ok());
+                    taken += 1;
+                }
+                Err(cause) => panic!("{cause:?}"),
+            }
+            let passed = u64::try_from((now - begun).as_nanos()).unwrap();
+            let back = u128::from(passed) * u128::from(count) / 60_000_000_000;
+            prop_assert!(u128::from(taken) <= u128::from(count) + back + 1);
+        }
+    }
 }

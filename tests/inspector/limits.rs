@@ -18,7 +18,7 @@ const ONE_A_USER: &str = "rules:
 const REACHED: &str = "450 Limit of 1 transfer(s) at one time for this user is reached; try again when one has ended.";
 
 fn refused() -> [String; 2] {
-    [format!("deny RETR by moves"), format!("C< {REACHED}")]
+    ["deny RETR by moves".to_owned(), format!("C< {REACHED}")]
 }
 
 /// Two sessions of one user, from two addresses.
@@ -136,9 +136,11 @@ fn the_record_names_the_rule_and_the_limit() {
     let (_, mut first, mut second) = two(policy);
     first.client("RETR a");
     second.client("RETR a");
-    let last = second.records.iter().rev().find_map(|event| match event {
-        Event::Decided { verdict, .. } => Some(verdict),
-        _ => None,
+    let last = second.records.iter().rev().find_map(|event| {
+        let Event::Decided { verdict, .. } = event else {
+            return None;
+        };
+        Some(verdict)
     });
     let verdict = last.expect("a decision");
     assert!(matches!(verdict.decision, Decision::Deny(_)));
