@@ -1,7 +1,7 @@
 //! Portcullis, the FTP gate for Linux edges: the library behind the `portcullis` program.
 //!
 //! Dependencies point one way: `cli → app → proxy · admin → monitor → firewall · relay · conntrack ·
-//! audit → net → config → inspect → rules · nat → ftp · pinhole · yaml`. `ftp`, `nat`, `rules`, `inspect`, `pinhole` and
+//! audit → net · sandbox → config → inspect → rules · nat → ftp · pinhole · yaml`. `ftp`, `nat`, `rules`, `inspect`, `pinhole` and
 //! `yaml` are pure: no socket,
 //! no clock, no randomness, no async. `tests/architecture.rs` holds both statements.
 #![cfg_attr(
@@ -30,4 +30,5 @@ pub mod pinhole;
 pub mod proxy;
 pub mod relay;
 pub mod rules;
+pub mod sandbox;
 pub mod yaml;

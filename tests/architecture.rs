@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["proxy", "admin"],
     &["monitor"],
     &["firewall", "relay", "audit", "conntrack"],
-    &["net"],
+    &["net", "sandbox"],
     &["config"],
     &["inspect"],
     &["rules", "nat"],

@@ -31,6 +31,8 @@ mod operation;
 mod pinholes;
 #[path = "edge/policy.rs"]
 mod policy;
+#[path = "edge/privileges.rs"]
+mod privileges;
 #[path = "edge/record.rs"]
 mod record;
 #[path = "edge/relay.rs"]
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         urgent::tests(),
         conversion::tests(),
         policy::tests(),
+        privileges::tests(),
         record::tests(),
     ];
     lab::enter(tests.into_iter().flatten().collect())

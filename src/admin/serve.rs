@@ -72,12 +72,12 @@ pub enum AdminError {
 /// The bound sockets.
 #[derive(Debug)]
 pub struct Admin {
-    socket: Option<(UnixListener, PathBuf)>,
-    page: Option<(TcpListener, Keeper)>,
+    socket: Option<(std::os::unix::net::UnixListener, PathBuf)>,
+    page: Option<(std::net::TcpListener, Keeper)>,
 }
 
 impl Admin {
-    /// Binds what the configuration names; needs a tokio runtime. A socket that a program has left
+    /// Binds what the configuration names. A socket that a program has left
     /// behind is replaced, one that is served is not.
     ///
     /// # Errors
@@ -107,15 +107,21 @@ impl Admin {
     pub async fn serve(self, sources: Sources, mut stop: watch::Receiver<bool>) {
         let state = State::new(sources);
         let api = routes::api(state.clone());
+        let (socket, path) = self.socket.unzip();
         let on_socket = async {
-            if let Some((listener, _)) = &self.socket {
-                take_unix(listener, &api).await;
+            match socket.map(UnixListener::from_std).transpose() {
+                Ok(None) => {}
+                Ok(Some(listener)) => take_unix(&listener, &api).await,
+                Err(error) => tracing::error!("the admin socket cannot be served: {error}"),
             }
         };
         let on_page = async {
             if let Some((listener, keeper)) = self.page {
                 let guarded = routes::guarded(api.clone(), page::routes(), Arc::new(keeper));
-                take_tcp(&listener, &guarded).await;
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => take_tcp(&listener, &guarded).await,
+                    Err(error) => tracing::error!("the page cannot be served: {error}"),
+                }
             }
         };
         tokio::select! {
@@ -123,7 +129,7 @@ impl Admin {
             _ = stop.wait_for(|stop| *stop) => {}
             _ = async { tokio::join!(on_socket, on_page, std::future::pending::<()>()) } => {}
         }
-        if let Some((_, path)) = &self.socket
+        if let Some(path) = &path
             && let Err(error) = fs::remove_file(path)
         {
             tracing::debug!(%error, "the admin socket was gone before its program");
@@ -173,7 +179,9 @@ where
     });
 }
 
-fn bind_socket(settings: &SocketSettings) -> Result<(UnixListener, PathBuf), AdminError> {
+fn bind_socket(
+    settings: &SocketSettings,
+) -> Result<(std::os::unix::net::UnixListener, PathBuf), AdminError> {
     let path = settings.path.clone();
     let failed = |error: io::Error| AdminError::Socket {
         path: settings.path.clone(),
@@ -190,7 +198,8 @@ fn bind_socket(settings: &SocketSettings) -> Result<(UnixListener, PathBuf), Adm
     // Bound under another name first: whoever finds it under its own finds it with its mode.
     let unready = PathBuf::from(format!("{}.new", path.display()));
     clear(&unready)?;
-    let listener = UnixListener::bind(&unready).map_err(failed)?;
+    let listener = std::os::unix::net::UnixListener::bind(&unready).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
     let placed = || -> io::Result<()> {
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         fs::set_permissions(&unready, fs::Permissions::from_mode(mode))?;

@@ -1,5 +1,6 @@
 //! What the program does: puts the parts together, runs them, and takes them down again.
 
+mod confine;
 mod reload;
 mod run;
 mod why;

@@ -118,8 +118,9 @@ fn fixed(config: &Config) -> String {
         audit,
         admin,
         kernel,
-        ..
+        sandbox,
+        listeners: _,
     } = config;
     let windows = config.windows();
-    format!("{listeners:?} {limits:?} {audit:?} {admin:?} {kernel:?} {windows:?}")
+    format!("{listeners:?} {limits:?} {audit:?} {admin:?} {kernel:?} {sandbox:?} {windows:?}")
 }

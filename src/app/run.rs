@@ -9,51 +9,144 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::admin::{Admin, ListenerView, MAX_RELOADS, ReloadRequest, Sources};
 use crate::audit::Audit;
-use crate::config::{Config, Kernel, ListenerKind};
+use crate::config::{Config, Kernel, Listener, ListenerKind};
 use crate::conntrack::{self, Watcher};
-use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
+use crate::firewall::{self, Firewall, Intercept, Keeper};
 use crate::monitor::Monitor;
 use crate::net::Ports;
 use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
 
+use super::confine;
 use super::reload::Reload;
 
 /// Serves until a signal says stop.
 ///
+/// What only a start needs is given up before the threads exist that read what peers send: programs are
+/// run by the keeper alone, and capabilities stay with the threads that talk to the firewall.
+///
 /// # Errors
 /// Says what is missing or taken; nothing is left in the kernel.
 pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
-    if config.needs_kernel()
-        && let Some(missing) = firewall::missing_privilege()
-    {
+    let needs_kernel = config.needs_kernel();
+    if needs_kernel && let Some(missing) = firewall::missing_privilege() {
         return Err(anyhow!(missing));
     }
     raise_file_limit();
-    let runtime = runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("portcullis")
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(serve(file, config))
-}
-
-async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
-    let settings = config.needs_kernel().then(|| firewall_settings(&config));
+    let keeper = needs_kernel.then(Keeper::start).transpose()?;
+    confine::start(file, &config)?;
+    let needed = confine::while_serving(&config);
+    let settings = firewall_settings(&config);
     let ports = Ports::new(config.kernel.data_ports.clone());
     let windows = config.windows();
-    let (stop, stopping) = watch::channel(false);
     let audit = Audit::open(&config.audit).context("opening the record")?;
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
-    let mut gates = Vec::new();
-    let mut views = Vec::new();
     let mut reload = Reload::new(file, &config);
-    for listener in config.listeners {
+    let (gates, views) = bind(config.listeners, &mut reload)?;
+    let admin = Admin::bind(&config.admin)?;
+    let monitor = Arc::new(Monitor::new(SystemTime::now()));
+    let flows = Arc::new(Flows::default());
+    let kernel = match &keeper {
+        Some(keeper) => Some(set_up(keeper, &settings, &flows)?),
+        None => None,
+    };
+    let serving = || -> anyhow::Result<()> {
+        confine::finish(&config.sandbox, needed)?;
+        let (stop, stopping) = watch::channel(false);
+        let (reloads, requests) = mpsc::channel(MAX_RELOADS);
+        let sources = Sources {
+            monitor: Arc::clone(&monitor),
+            audit: audit.clone(),
+            store: config.audit.store.map(|store| store.path),
+            listeners: views,
+            rules_loaded: reload.last(),
+            reloads,
+        };
+        let shared = Arc::new(Shared::new(Parts {
+            limits: config.limits,
+            kernel,
+            windows,
+            ports,
+            audit: audit.clone(),
+            monitor,
+            flows,
+            run: random_run(),
+            stop: stopping.clone(),
+        }));
+        let runtime = runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("portcullis")
+            .build()
+            .context("starting the runtime")?;
+        let parts = Serving {
+            gates,
+            shared,
+            admin,
+            sources,
+            stop,
+            stopping,
+        };
+        runtime.block_on(serve(parts, keeper.clone(), &audit, &reload, requests))
+    };
+    let served = serving();
+    if let Some(keeper) = keeper
+        && let Err(error) = keeper.remove()
+    {
+        tracing::error!("the kernel still holds something of portcullis: {error}");
+    }
+    served?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What serves.
+struct Serving {
+    gates: Vec<Gate>,
+    shared: Arc<Shared>,
+    admin: Admin,
+    sources: Sources,
+    stop: watch::Sender<bool>,
+    stopping: watch::Receiver<bool>,
+}
+
+async fn serve(
+    parts: Serving,
+    keeper: Option<Keeper>,
+    audit: &Audit,
+    reload: &Reload,
+    mut requests: mpsc::Receiver<ReloadRequest>,
+) -> anyhow::Result<()> {
+    if let Some(keeper) = keeper {
+        tokio::spawn(async move { keeper.watch().await });
+    }
+    let mut serving = JoinSet::new();
+    serving.spawn(parts.admin.serve(parts.sources, parts.stopping));
+    for gate in parts.gates {
+        serving.spawn(gate.serve(Arc::clone(&parts.shared)));
+    }
+    tracing::info!("ready");
+    let ended = wait_for_stop(audit, reload, &mut requests).await;
+    if parts.stop.send(true).is_err() {
+        tracing::debug!("nobody was left to stop");
+    }
+    while serving.join_next().await.is_some() {}
+    drop(parts.shared);
+    audit.finish().await.context("closing the record")?;
+    ended
+}
+
+/// Binds all listeners; `reload` learns of each.
+fn bind(
+    listeners: Vec<Listener>,
+    reload: &mut Reload,
+) -> anyhow::Result<(Vec<Gate>, Vec<ListenerView>)> {
+    let (mut gates, mut views) = (Vec::new(), Vec::new());
+    for listener in listeners {
         let name = listener.name.clone();
         let (kind, address) = described(&listener.kind);
         let (gate, rules) = Gate::bind(listener).map_err(|(address, error)| {
@@ -68,100 +161,26 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
         reload.add(name, rules);
         gates.push(gate);
     }
-    let admin = Admin::bind(&config.admin)?;
-    let monitor = Arc::new(Monitor::new(SystemTime::now()));
-    let (reloads, mut reload_requests) = mpsc::channel(MAX_RELOADS);
-    let sources = Sources {
-        monitor: Arc::clone(&monitor),
-        audit: audit.clone(),
-        store: config.audit.store.map(|store| store.path),
-        listeners: views,
-        rules_loaded: reload.last(),
-        reloads,
-    };
-    let flows = Arc::new(Flows::default());
-    let kernel = settings
-        .map(|settings| Held::set_up(settings, &flows))
-        .transpose()?;
-    let (held, kernel) = kernel.unzip();
-    let shared = Arc::new(Shared::new(Parts {
-        limits: config.limits,
-        kernel,
-        windows,
-        ports,
-        audit: audit.clone(),
-        monitor,
-        flows,
-        run: random_run(),
-        stop: stopping.clone(),
-    }));
-
-    let mut serving = JoinSet::new();
-    serving.spawn(admin.serve(sources, stopping));
-    for gate in gates {
-        serving.spawn(gate.serve(Arc::clone(&shared)));
-    }
-    tracing::info!("ready");
-    let ended = wait_for_stop(&audit, &reload, &mut reload_requests).await;
-    if stop.send(true).is_err() {
-        tracing::debug!("nobody was left to stop");
-    }
-    while serving.join_next().await.is_some() {}
-    drop(shared);
-    if let Some(held) = held {
-        held.take_down().await;
-    }
-    audit.finish().await.context("closing the record")?;
-    tracing::info!("stopped");
-    ended
+    Ok((gates, views))
 }
 
-/// What is in the kernel as long as portcullis runs.
-struct Held {
-    installed: Installed,
-    healer: Healer,
-    healing: JoinHandle<()>,
-}
-
-impl Held {
-    /// Puts table and routing in place, and starts what talks to the kernel while sessions run.
-    fn set_up(
-        settings: firewall::Settings,
-        flows: &Arc<Flows>,
-    ) -> anyhow::Result<(Self, KernelSide)> {
-        let installed = firewall::install(&settings).context("setting up the kernel")?;
-        for note in installed.notes() {
-            tracing::info!("{note}");
-        }
-        let (firewall, watcher) = match kernel_threads(&settings.kernel, flows) {
-            Ok(threads) => threads,
-            Err(error) => {
-                take_down(installed);
-                return Err(error);
-            }
-        };
-        let healer = Healer::new(settings);
-        let firewall = firewall.healed_by(healer.clone());
-        let healing = tokio::spawn({
-            let healer = healer.clone();
-            async move { healer.watch().await }
-        });
-        Ok((
-            Self {
-                installed,
-                healer,
-                healing,
-            },
-            KernelSide { firewall, watcher },
-        ))
+/// Has table and routing put in place, and starts what talks to the kernel while sessions run.
+fn set_up(
+    keeper: &Keeper,
+    settings: &firewall::Settings,
+    flows: &Arc<Flows>,
+) -> anyhow::Result<KernelSide> {
+    let notes = keeper.install(settings).context("setting up the kernel")?;
+    for note in notes {
+        tracing::info!("{note}");
     }
-
-    async fn take_down(self) {
-        // Before the table goes, or it would come back.
-        self.healing.abort();
-        self.healer.stop().await;
-        take_down(self.installed);
-    }
+    let threads = kernel_threads(&settings.kernel, flows);
+    let (firewall, watcher) = threads.inspect_err(|_| {
+        // The first error is the one worth telling.
+        let _ = keeper.remove();
+    })?;
+    let firewall = firewall.kept_by(keeper.clone());
+    Ok(KernelSide { firewall, watcher })
 }
 
 /// Starts what talks to the kernel while sessions run.
@@ -173,12 +192,6 @@ fn kernel_threads(kernel: &Kernel, flows: &Arc<Flows>) -> anyhow::Result<(Firewa
     })
     .context("following data connections")?;
     Ok((firewall, watcher))
-}
-
-fn take_down(installed: Installed) {
-    if let Err(error) = installed.remove() {
-        tracing::error!("the kernel still holds something of portcullis: {error}");
-    }
 }
 
 async fn wait_for_stop(

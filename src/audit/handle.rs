@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{AuditOutput, AuditSettings, OnFailure};
+use crate::sandbox::{RECORD, keep_only};
 
 use super::forward::Forwarder;
 use super::lines::Lines;
@@ -241,7 +242,12 @@ impl Audit {
         let writer = Writer::new(outputs, queue, tell, stopped, reopen, Arc::clone(&counts));
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || writer.run(&runtime))
+            .spawn(move || {
+                if let Err(error) = keep_only(RECORD) {
+                    tracing::warn!("the thread of the record: {error}");
+                }
+                writer.run(&runtime);
+            })
             .map_err(|error| AuditError::unopened(&name, &error))?;
         Ok(Self {
             entries,

@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Outcome};
-use crate::{config, rules};
+use crate::{config, firewall, rules};
 
 pub use why::Why;
 
@@ -46,7 +46,8 @@ const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 problems were found, 2 wr
 pub enum Task {
     /// Serve FTP sessions until SIGTERM or SIGINT; then take everything out of the kernel again.
     ///
-    /// Needs CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for ports under 1024. The log goes to standard
+    /// Needs CAP_NET_ADMIN and CAP_NET_RAW, and CAP_NET_BIND_SERVICE for ports under 1024; a configuration
+    /// that relays all data needs the last one alone. The log goes to standard
     /// error; PORTCULLIS_LOG sets its level (error, warn, info, debug, trace).
     Run(ConfigFile),
     /// Read the configuration and its rules, and report every problem with file, line and column.
@@ -95,6 +96,9 @@ pub enum Task {
         #[arg(value_enum)]
         of: File,
     },
+    /// What the program starts for itself to keep its table in the kernel.
+    #[command(name = firewall::KEEPER_TASK, hide = true)]
+    KeepTable,
     /// Print the manual page in roff, for `man -l -`.
     Man,
 }
@@ -127,6 +131,10 @@ pub struct ConfigFile {
 /// Says what could not be done; problems in files are no errors but [`Outcome::Problems`].
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.task {
+        Task::KeepTable => {
+            firewall::keep().context("keeping the nftables table")?;
+            Ok(Outcome::Good)
+        }
         Task::Run(file) => app::run(&file.config),
         Task::Check(file) => app::check(&file.config),
         Task::Hits(args) => hits::run(&args),

@@ -34,6 +34,11 @@ pub(super) static CONFIGURATION: LazyLock<Section> = LazyLock::new(|| {
             Shape::Map(&KERNEL),
             "What portcullis calls its own in the kernel.",
         ),
+        Key::optional(
+            "sandbox",
+            Shape::Boolean,
+            "Whether it gives up what serving does not need.",
+        ),
     ])
 });
 

@@ -106,6 +106,8 @@ impl Loader<'_> {
             Some(node) => settings::kernel(node, &mut self.report),
             None => Kernel::default(),
         };
+        let sandbox = map.optional("sandbox");
+        let sandbox = sandbox.and_then(|node| self.report.boolean(node, "`sandbox`"));
         map.finish(&mut self.report);
         let listeners = self.listeners(listeners?);
         Some(Config {
@@ -114,6 +116,7 @@ impl Loader<'_> {
             audit: audit?,
             admin: admin?,
             kernel,
+            sandbox: sandbox.unwrap_or(true),
         })
     }
 

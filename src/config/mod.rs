@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv6Net;
+use serde::{Deserialize, Serialize};
 
 use crate::rules::{DataPath, Policy, Window};
 
@@ -45,6 +46,9 @@ pub struct Config {
     pub admin: AdminSettings,
     /// What portcullis calls its own in the kernel.
     pub kernel: Kernel,
+    /// `sandbox`: whether the program gives up, once it is started, what serving does not need. Default:
+    /// true.
+    pub sandbox: bool,
 }
 
 impl Config {
@@ -171,7 +175,7 @@ pub enum AuditOutput {
 }
 
 /// What portcullis calls its own in the kernel; to be changed where another program uses the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
     /// The name of the nftables table (family inet). Default: `portcullis`.
     pub table: String,
@@ -186,7 +190,7 @@ pub struct Kernel {
 }
 
 /// Some bits of a mark that is shared with other programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The bits that are set; a subset of `mask`.
     pub value: u32,

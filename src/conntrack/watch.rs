@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::{ConntrackError, FlowEvent, Key, filter};
 use crate::config::Mark;
 use crate::net::netlink::{Builder, DONE, DUMP_INTERRUPTED, Family, Socket, messages};
 use crate::pinhole::Counters;
+use crate::sandbox::{NETLINK, keep_only};
 
 /// Groups NEW, UPDATE and DESTROY: NFNLGRP_CONNTRACK_NEW is 1, which is bit 0.
 const GROUPS: u32 = 0b111;
@@ -35,9 +37,14 @@ const MAX_DUMPS: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
+    /// To the thread that may ask: others have no right to.
+    questions: Sender<Question>,
     /// Stops the thread with the last handle; the thread holds `shared` as well.
     _stop: Arc<StopOnDrop>,
 }
+
+/// A connection, and where its entry goes.
+type Question = (Flow, SyncSender<Option<Entry>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -87,18 +94,34 @@ pub fn watch(
     };
     thread::Builder::new()
         .name("conntrack".to_owned())
-        .spawn(move || listener.run())
+        .spawn(move || {
+            keep_netlink();
+            listener.run();
+        })
+        .map_err(fail)?;
+    let (questions, asked) = mpsc::channel::<Question>();
+    let answering = Arc::clone(&shared);
+    thread::Builder::new()
+        .name("conntrack-ask".to_owned())
+        .spawn(move || {
+            keep_netlink();
+            for (flow, answer) in asked {
+                // Whoever asked may have given up.
+                let _ = answer.try_send(ask(&answering.questions, &flow));
+            }
+        })
         .map_err(fail)?;
     let stop = Arc::new(StopOnDrop(Arc::clone(&shared)));
     Ok(Watcher {
         shared,
+        questions,
         _stop: stop,
     })
 }
 
 impl Watcher {
     /// Asks how much went over a running data connection so far, and for how long it has run. Answers
-    /// within some 10 µs, so it may be called from async code.
+    /// within some 100 µs, so it may be called from async code.
     ///
     /// `None` where no such connection runs, or where the kernel does not count.
     pub fn measure(&self, key: &Key) -> Option<(Counters, Duration)> {
@@ -106,8 +129,16 @@ impl Watcher {
         let (flow, seen_at) = lock(&self.shared.flows)
             .find(key)
             .max_by_key(|&(_, seen_at)| seen_at)?;
-        let entry = ask(&self.shared.questions, &flow)?;
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.questions.send((flow, answer)).ok()?;
+        let entry = answered.recv_timeout(ANSWER_TIMEOUT).ok()??;
         Some((entry.counters?, seen_at.elapsed()))
+    }
+}
+
+fn keep_netlink() {
+    if let Err(error) = keep_only(NETLINK) {
+        tracing::warn!("a connection tracking thread: {error}");
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::FirewallError;
 use super::healer::Healer;
+use super::keeper::Keeper;
 use super::plan::{Change, Element};
 use super::subject::Subject;
 use super::window::WindowSpec;
@@ -17,6 +18,7 @@ use super::wire::{Connection, Removal};
 use super::worker::{OpenRequest, Request, Worker, is};
 use crate::config::Kernel;
 use crate::pinhole::Pinhole;
+use crate::sandbox::{self, keep_only};
 
 /// Requests to open that may wait at one time; the next waits before it is sent.
 pub const MAX_OPEN_REQUESTS: usize = 1024;
@@ -27,7 +29,14 @@ pub const MAX_OPEN_REQUESTS: usize = 1024;
 pub struct Firewall {
     requests: Sender<Request>,
     open_requests: Arc<Semaphore>,
-    healer: Option<Healer>,
+    mender: Option<Mender>,
+}
+
+/// Who puts the table back where it is found missing.
+#[derive(Clone, Debug)]
+enum Mender {
+    Here(Healer),
+    Keeper(Keeper),
 }
 
 impl Firewall {
@@ -58,7 +67,14 @@ impl Firewall {
     /// Lets `healer` put the table back where it is found missing, and tries once more then.
     #[must_use]
     pub fn healed_by(mut self, healer: Healer) -> Self {
-        self.healer = Some(healer);
+        self.mender = Some(Mender::Here(healer));
+        self
+    }
+
+    /// The same by the keeper, for a process that runs no programs.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: Keeper) -> Self {
+        self.mender = Some(Mender::Keeper(keeper));
         self
     }
 
@@ -71,7 +87,12 @@ impl Firewall {
         let worker = Worker::new(connection, removal, kernel.table.clone());
         thread::Builder::new()
             .name("nftables".to_owned())
-            .spawn(move || worker.run(&receiver))
+            .spawn(move || {
+                if let Err(error) = keep_only(sandbox::NETLINK) {
+                    tracing::warn!("the nftables thread: {error}");
+                }
+                worker.run(&receiver);
+            })
             .map_err(|source| FirewallError::Netlink {
                 doing: "start the nftables thread",
                 source,
@@ -79,7 +100,7 @@ impl Firewall {
         Ok(Self {
             requests: sender,
             open_requests: Arc::new(Semaphore::new(MAX_OPEN_REQUESTS)),
-            healer: None,
+            mender: None,
         })
     }
 
@@ -150,10 +171,17 @@ impl Firewall {
             });
         }
         match self.try_open(subject, lifetime).await {
-            Err(error @ FirewallError::TableMissing { .. }) => match &self.healer {
-                Some(healer) if healer.heal_table().await => self.try_open(subject, lifetime).await,
-                _ => Err(error),
-            },
+            Err(error @ FirewallError::TableMissing { .. }) => {
+                let mended = match &self.mender {
+                    Some(Mender::Here(healer)) => healer.heal_table().await,
+                    Some(Mender::Keeper(keeper)) => keeper.heal_table().await,
+                    None => false,
+                };
+                match mended {
+                    true => self.try_open(subject, lifetime).await,
+                    false => Err(error),
+                }
+            }
             outcome => outcome,
         }
     }

@@ -7,6 +7,7 @@
 mod handle;
 mod healer;
 mod install;
+mod keeper;
 mod plan;
 mod privilege;
 mod routing;
@@ -18,6 +19,7 @@ mod worker;
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::Kernel;
@@ -26,6 +28,7 @@ use crate::rules::Window;
 pub use handle::{Firewall, MAX_OPEN_REQUESTS};
 pub use healer::{CHECK_INTERVAL, HEAL_PAUSE, Healer};
 pub use install::{Installed, install};
+pub use keeper::{KEEPER_TASK, Keeper, keep};
 pub use plan::{Change, Element, TRANSLATION_GRACE, plan_close, plan_open};
 pub use privilege::{missing_nft, missing_privilege};
 pub use ruleset::{MAX_SET_SIZE, MIN_SET_SIZE, SET_HEADROOM, ruleset, set_size};
@@ -35,7 +38,7 @@ pub use wire::encode;
 pub use worker::{FULL_PAUSE, MAX_BATCH};
 
 /// What the table is built from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Names, marks and numbers.
     pub kernel: Kernel,
@@ -48,7 +51,7 @@ pub struct Settings {
 }
 
 /// Control connections to take on their way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intercept {
     /// Interfaces they come in by; none of them need exist yet. Empty: nothing is taken.
     pub interfaces: Vec<String>,
@@ -65,7 +68,7 @@ pub enum FirewallError {
     #[error(
         "the kernel refused {doing}: CAP_NET_ADMIN is missing, or not valid in this network \
          namespace; run as root, or give it by AmbientCapabilities= in a systemd unit or by \
-         `setcap cap_net_admin,cap_net_bind_service+ep`"
+         `setcap cap_net_admin,cap_net_raw,cap_net_bind_service+ep`"
     )]
     Unprivileged {
         /// What was being done.
@@ -156,6 +159,9 @@ pub enum FirewallError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The keeper could not do what it was told; its words.
+    #[error("{0}")]
+    Kept(String),
     /// The thread that talks to the kernel is gone.
     #[error("the netlink thread has ended, so no pinhole can be opened or closed")]
     Stopped,

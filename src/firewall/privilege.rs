@@ -14,8 +14,8 @@ pub fn missing_privilege() -> Option<String> {
         capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
     (!held).then(|| {
         "CAP_NET_ADMIN is missing, without which no pinhole can be opened: start portcullis by its systemd \
-         unit (AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE), give the program the capability with \
-         `setcap cap_net_admin,cap_net_bind_service+ep /usr/bin/portcullis`, or use sudo"
+         unit (AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE), give the program the capability with \
+         `setcap cap_net_admin,cap_net_raw,cap_net_bind_service+ep /usr/bin/portcullis`, or use sudo"
             .to_owned()
     })
 }

@@ -35,7 +35,7 @@ impl Ports {
     }
 
     /// As [`Ports::lease`], for an address that is another machine's or nobody's, to listen there for those
-    /// who dial it (`IP_TRANSPARENT`). Needs CAP_NET_ADMIN; and that the firewall delivers what is for
+    /// who dial it (`IP_TRANSPARENT`). Needs CAP_NET_RAW or CAP_NET_ADMIN; and that the firewall delivers what is for
     /// transparent sockets, as the table of portcullis does.
     pub fn lease_transparent(&self, ip: IpAddr) -> Option<PortLease> {
         self.lease_with(ip, Presence::Transparent)

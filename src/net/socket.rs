@@ -1,13 +1,13 @@
 //! Listeners and connections of the control channel, transparent ones included.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::netlink::{self, Family, messages};
 use super::ports::random_port;
@@ -40,11 +40,11 @@ pub enum Source {
 /// Listens on `port` of both families for connections that TPROXY hands over; the local address of an
 /// accepted stream is the one that the client dialled.
 ///
-/// A machine without IPv6 gives one listener. Needs CAP_NET_ADMIN and a tokio runtime.
+/// A machine without IPv6 gives one listener. Needs CAP_NET_ADMIN. Nothing blocks on it: tokio takes it as it is.
 ///
 /// # Errors
 /// Passes on what the kernel says about the IPv4 socket, or about an IPv6 socket on a machine with IPv6.
-pub fn listen_transparent(port: u16) -> io::Result<Vec<TcpListener>> {
+pub fn listen_transparent(port: u16) -> io::Result<Vec<net::TcpListener>> {
     let v4 = open_listener((Ipv4Addr::UNSPECIFIED, port).into(), |socket| {
         socket.set_ip_transparent_v4(true)
     })?;
@@ -58,11 +58,12 @@ pub fn listen_transparent(port: u16) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-/// Listens on an address of the edge, which need not be up yet (`IP_FREEBIND`). Needs a tokio runtime.
+/// Listens on an address of the edge, which need not be up yet (`IP_FREEBIND`). Nothing blocks on it:
+/// tokio takes it as it is.
 ///
 /// # Errors
 /// Passes on what the kernel says, `AddrInUse` above all.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr) -> io::Result<net::TcpListener> {
     open_listener(address, |socket| match address {
         SocketAddr::V4(_) => socket.set_freebind_v4(true),
         SocketAddr::V6(_) => socket.set_freebind_v6(true),
@@ -149,7 +150,7 @@ pub fn is_local(ip: IpAddr) -> io::Result<bool> {
 fn open_listener(
     address: SocketAddr,
     prepare: impl FnOnce(&Socket) -> io::Result<()>,
-) -> io::Result<TcpListener> {
+) -> io::Result<net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -164,7 +165,7 @@ fn open_listener(
     prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 async fn dial(server: SocketAddr, source: Source) -> io::Result<TcpStream> {
@@ -271,6 +272,7 @@ mod tests {
     #[tokio::test]
     async fn dials_a_listener_from_a_chosen_address() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let server = listener.local_addr().unwrap();
         let source = Source::Address("127.0.0.9".parse().unwrap());
         let (stream, accepted) = tokio::join!(

@@ -35,14 +35,14 @@ pub struct Gate {
     listener: Arc<Listener>,
     name: Arc<str>,
     rules: watch::Receiver<ListenerRules>,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<std::net::TcpListener>,
 }
 
 /// Gives new rules to a listener and its sessions.
 pub type RulesSender = watch::Sender<ListenerRules>;
 
 impl Gate {
-    /// Binds the listener's sockets; nothing is taken from them yet. Needs a tokio runtime.
+    /// Binds the listener's sockets; nothing is taken from them yet.
     ///
     /// # Errors
     /// Gives the address that could not be bound with what the kernel says.
@@ -73,6 +73,13 @@ impl Gate {
     pub async fn serve(self, shared: Arc<Shared>) {
         let mut takers = JoinSet::new();
         for socket in self.sockets {
+            let socket = match TcpListener::from_std(socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::error!(listener = %self.name, %error, "a socket cannot be served");
+                    continue;
+                }
+            };
             let taker = Taker {
                 listener: Arc::clone(&self.listener),
                 name: Arc::clone(&self.name),

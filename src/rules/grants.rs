@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Limits;
 
 /// What goes with a rule's allow; the default grants nothing.
@@ -36,7 +38,7 @@ pub enum Tls {
 }
 
 /// Which passive data connections may come while a control connection cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Window {
     /// First port of the server, ≥ 1024.
     pub first: u16,

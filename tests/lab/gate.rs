@@ -165,6 +165,10 @@ impl Gate {
         });
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Kills it as `kill -9` does.
     pub(crate) fn kill(self) {
         self.signal(Signal::KILL);

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::AuditSettings;
+use crate::sandbox::{RECORD, keep_only};
 
 use super::row::{Row, micros};
 use super::{AuditError, notice};
@@ -113,6 +114,9 @@ impl Forwarder {
         thread::Builder::new()
             .name("audit-copy".to_owned())
             .spawn(move || {
+                if let Err(error) = keep_only(RECORD) {
+                    tracing::warn!("the thread of a copy: {error}");
+                }
                 copier.run();
                 drop(end);
             })
