@@ -69,12 +69,7 @@ fn tries_what_it_may_not() {
 
     denied("running a program", Command::new("/bin/true").status());
     denied("reading another file", fs::read("/etc/passwd"));
-    denied(
-        "listing a folder",
-        fs::read_dir("/root")
-            .map(drop)
-            .or(fs::read_dir("/home").map(drop)),
-    );
+    denied("listing a folder", fs::read_dir("/var"));
     denied(
         "making a file elsewhere",
         fs::write("/tmp/portcullis-elsewhere", "x"),

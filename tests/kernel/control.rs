@@ -8,6 +8,7 @@ use portcullis::net::{
     Source, TRANSPARENT_PORTS, canonical, connect, is_local, listen, listen_transparent, reset,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::lab::{Addresses, Lab, PATIENCE, at, ip, settings, v4, v6};
 use crate::trial;
@@ -43,7 +44,8 @@ fn dials_as_client(net: Addresses) {
         install(&settings(10)).unwrap();
         let listeners = listen_transparent(2121).unwrap();
         assert_eq!(listeners.len(), 2);
-        let listener = &listeners[usize::from(server.is_ipv6())];
+        let listener = listeners.into_iter().nth(usize::from(server.is_ipv6()));
+        let listener = TcpListener::from_std(listener.unwrap()).unwrap();
         let client = lab
             .client
             .connect(at(net.client, 0), server, PATIENCE)
@@ -115,7 +117,7 @@ fn resets() {
     let net = v4();
     lab.edge.run_async(async || {
         let address = at(net.edge_inside, 2100);
-        let listener = listen(address).unwrap();
+        let listener = TcpListener::from_std(listen(address).unwrap()).unwrap();
         let client = lab
             .client
             .connect(at(net.client, 0), address, PATIENCE)
@@ -139,7 +141,7 @@ fn knows_local_addresses() {
         assert!(!is_local(ip("203.0.113.9")).unwrap());
         assert!(!is_local(later).unwrap());
         // A published address may come up later, and listening on it need not wait.
-        let listener = listen(at(later, 21)).unwrap();
+        let listener = TcpListener::from_std(listen(at(later, 21)).unwrap()).unwrap();
         lab.edge.sh("ip addr add 198.51.100.50/24 dev wan0");
         assert!(is_local(later).unwrap());
         lab.server
