@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{AuditOutput, AuditSettings, OnFailure};
 
+use super::agree;
 use super::forward::Forwarder;
 use super::lines::Lines;
 use super::writer::{Health, Outputs, Writer};
@@ -97,7 +98,8 @@ pub(super) struct Counts {
 }
 
 impl Audit {
-    /// Opens all outputs that the configuration names and starts their writer.
+    /// Opens all outputs that the configuration names, brings file and store together where the end
+    /// of the program before came between them, and starts their writer.
     ///
     /// # Errors
     /// Tells which output cannot be opened and why.
@@ -106,7 +108,10 @@ impl Audit {
             AuditOutput::Stdout => Lines::to_stdout()?,
             AuditOutput::File(path) => Lines::to_file(path)?,
         };
-        let store = settings.store.as_ref().map(Store::open).transpose()?;
+        let mut store = settings.store.as_ref().map(Store::open).transpose()?;
+        if let Some(eve) = lines.eve() {
+            agree::bring_together(&eve, store.as_mut())?;
+        }
         let forwarders = Forwarder::start_all(settings)?;
         let outputs = Outputs {
             lines,

@@ -3,6 +3,7 @@
 //! Owns formats, the file, the store that can be asked, and the copies for syslog and the journal.
 //! What is recorded is decided in `inspect`, and when it happened is passed in.
 
+mod agree;
 mod batch;
 mod encode;
 mod eve;
@@ -10,6 +11,7 @@ mod forward;
 mod handle;
 mod lines;
 mod notice;
+mod read;
 mod replay;
 mod row;
 mod store;

@@ -14,6 +14,8 @@ use crate::ftp::{self, Verb};
 use crate::inspect::names_tls;
 use crate::rules::{Channel, Decision, Policy, Request, Tls};
 
+use super::read::instant;
+
 /// Examples kept of each change.
 const MAX_EXAMPLES: usize = 3;
 
@@ -264,13 +266,6 @@ fn decision_of(
         true => Decision::Deny(format!("502 {verb} is not available.").into()),
         false => Decision::Allow,
     }
-}
-
-/// The instant that a line of the record names.
-fn instant(timestamp: &str) -> Option<jiff::Timestamp> {
-    jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", timestamp)
-        .and_then(|parsed| parsed.to_timestamp())
-        .ok()
 }
 
 /// The address that an announcement names, canonical.

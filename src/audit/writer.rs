@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::batch::Batch;
+use super::batch::{Batch, Place};
 use super::forward::Forwarder;
 use super::handle::Counts;
 use super::lines::Lines;
@@ -130,6 +130,7 @@ impl Writer {
         for forwarder in self.outputs.forwarders.drain(..) {
             forwarder.finish();
         }
+        self.outputs.lines.close();
         // Closed before the end is told, or the program would be gone first: closing brings the
         // write-ahead log into the database.
         self.outputs.store = None;
@@ -208,6 +209,7 @@ impl Writer {
     fn write_out(&mut self) -> Result<(), AuditError> {
         let mut deadline: Option<Instant> = None;
         self.stored = false;
+        self.batch.place = self.outputs.lines.place();
         while let Err(error) = self.attempt() {
             self.wait(error, &mut deadline)?;
         }
@@ -276,6 +278,20 @@ impl Writer {
 
     fn reopen(&mut self, asked: Reopening) {
         let result = self.outputs.lines.reopen();
+        // The store is told before the file gets lines; where it cannot be, the next start looks
+        // through the file.
+        self.batch.place = self.outputs.lines.place().map(|place| match self.stored {
+            true => place,
+            false => Place {
+                after: place.before,
+                ..place
+            },
+        });
+        if let (Some(store), Some(place)) = (&mut self.outputs.store, &self.batch.place)
+            && let Err(error) = store.mark(place)
+        {
+            tracing::debug!("the store does not know of the file at hand so far: {error}");
+        }
         if asked.send(result).is_err() {
             tracing::debug!("nobody waits for the file to be opened again");
         }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod find;
+mod place;
 mod retain;
 mod schema;
 mod series;

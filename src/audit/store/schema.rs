@@ -10,7 +10,7 @@ use super::StoreError;
 pub(super) const APPLICATION: i64 = 0x5043_554c;
 
 /// Each entry leads from its place, the schema before, to the next one (`PRAGMA user_version`).
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, HOURS, INDEXES];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, HOURS, INDEXES, PLACE];
 
 /// Schema 1. `line` is the whole record; the other columns of `events` are what questions go by.
 /// `rules` counts for ever: what retention takes out of `events` stays counted there.
@@ -101,6 +101,14 @@ INSERT INTO hours (file, id, hour, hits, bytes)
 const INDEXES: &str = "
 CREATE INDEX events_of_rule ON events (rule) WHERE rule IS NOT NULL;
 CREATE INDEX events_of_client ON events (client);
+";
+
+/// Schema 4: the file of the lines, and where in it the last batch begins and ends.
+const PLACE: &str = "
+ALTER TABLE state ADD COLUMN device INTEGER;
+ALTER TABLE state ADD COLUMN inode INTEGER;
+ALTER TABLE state ADD COLUMN before INTEGER;
+ALTER TABLE state ADD COLUMN after INTEGER;
 ";
 
 /// Looks whether this program can use the database as it is; gives its schema, 0 for an empty one.

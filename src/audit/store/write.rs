@@ -11,7 +11,7 @@ use crate::config::StoreSettings;
 
 use super::super::Row;
 use super::super::batch::Batch;
-use super::{HOUR, StoreError, folder, schema};
+use super::{HOUR, StoreError, folder, place, schema};
 
 /// How long another process may hold the database before a write fails and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -117,6 +117,9 @@ impl Store {
         transaction
             .prepare_cached("UPDATE state SET next = ?1")?
             .execute([seq])?;
+        if let Some(place) = &batch.place {
+            place::put(&transaction, place)?;
+        }
         self.unsure = Some(seq);
         transaction.commit()?;
         self.unsure = None;
