@@ -68,6 +68,23 @@ pub(super) fn bring_together(eve: &Eve<'_>, store: Option<&mut Store>) -> Result
     Ok(())
 }
 
+/// Brings a store that took the place of another one, such as a copy of before, up to a place in the
+/// file. A store that knows nothing of the file gets nothing.
+///
+/// # Errors
+/// Says which of the two cannot be read or written.
+pub(super) fn catch_up(eve: &Eve<'_>, upto: &Place, store: &mut Store) -> Result<(), AuditError> {
+    match store.place()? {
+        Some(told) if told.is_of(upto) && told.after < upto.before => {
+            if eve.ends_as_told(&told, store)? {
+                eve.carry_over(told.after, upto.before, store)?;
+            }
+        }
+        Some(_) | None => {}
+    }
+    Ok(())
+}
+
 /// The file was rotated before the end: it is looked for under another name in its folder.
 fn reconcile_moved(path: &Path, told: &Place, store: &mut Store) -> Result<(), AuditError> {
     let Some(moved) = find(path, told) else {

@@ -18,7 +18,7 @@ use super::batch::{Batch, Place};
 use super::forward::Forwarder;
 use super::handle::Counts;
 use super::lines::Lines;
-use super::{AuditError, Entry, Row, Store, encode, notice};
+use super::{AuditError, Entry, Row, Store, agree, encode, notice};
 
 /// Entries that go into one batch at most.
 const MAX_BATCH: usize = 512;
@@ -66,6 +66,8 @@ pub(super) struct Writer {
     /// The batch at hand, for the store and the copies.
     batch: Batch,
     stored: bool,
+    /// The store is another one than before, and may lack what the file has.
+    behind: bool,
     failing_since: Option<SystemTime>,
     /// When to look at what is too old or too much, if no batch brings that about.
     retain_at: Instant,
@@ -100,6 +102,7 @@ impl Writer {
             counts,
             batch: Batch::default(),
             stored: true,
+            behind: false,
             failing_since: None,
             retain_at: Instant::now(),
             retain_more: true,
@@ -230,13 +233,38 @@ impl Writer {
     /// Tries both, so that one that works has the batch whatever the other does.
     fn attempt(&mut self) -> Result<(), AuditError> {
         let lines = self.outputs.lines.write_out();
-        if let Some(store) = &mut self.outputs.store
-            && !self.stored
-        {
-            store.write_batch(&self.batch)?;
-            self.stored = true;
+        while !self.stored && self.outputs.store.is_some() {
+            self.look_after_store()?;
+            if let Some(store) = &mut self.outputs.store {
+                store.write_batch(&self.batch)?;
+                // A file that went away meanwhile took the batch with it.
+                self.stored = !store.is_gone();
+            }
         }
         lines
+    }
+
+    /// Opens the store again where its file was deleted or replaced, and brings it to where the batch
+    /// at hand begins.
+    fn look_after_store(&mut self) -> Result<(), AuditError> {
+        let Some(store) = &mut self.outputs.store else {
+            return Ok(());
+        };
+        if store.is_gone() {
+            store.reopen()?;
+            self.behind = true;
+        }
+        if self.behind {
+            if let (Some(eve), Some(place)) = (self.outputs.lines.eve(), &self.batch.place) {
+                agree::catch_up(&eve, place, store)?;
+                store.mark(&Place {
+                    after: place.before,
+                    ..*place
+                })?;
+            }
+            self.behind = false;
+        }
+        Ok(())
     }
 
     fn wait(
@@ -300,6 +328,10 @@ impl Writer {
     /// Takes out a little of what is too old or too much. Where that fails, the store is too large for
     /// a while, and nothing is lost.
     fn retain(&mut self) {
+        self.batch.place = self.outputs.lines.place();
+        if let Err(error) = self.look_after_store() {
+            tracing::error!("{error}");
+        }
         let Some(store) = &mut self.outputs.store else {
             return;
         };

@@ -21,7 +21,7 @@ mod listeners;
 mod load;
 mod settings;
 
-pub use audit::{AuditSettings, OnFailure, StoreSettings, SyslogPeer};
+pub use audit::{AuditSettings, OnFailure, OnUnusable, StoreSettings, SyslogPeer};
 pub use interfaces::interface_names;
 pub use load::load;
 

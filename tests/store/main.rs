@@ -10,6 +10,7 @@ mod agreement;
 mod hours;
 mod kill;
 mod newest;
+mod unusable;
 
 use std::env;
 use std::fs;
@@ -187,7 +188,7 @@ fn a_later_schema_and_a_foreign_database_are_told() {
         assert_eq!(
             error.to_string(),
             format!(
-                "audit store {path} has schema 7, and this program knows schemas up to 4; use the program that wrote it, or name another file"
+                "audit store {path} has schema 7, and this program knows schemas up to 4; use the program that wrote it, name another file, or set `on-unusable-store: fresh`"
             )
         );
     }
@@ -203,7 +204,7 @@ fn a_later_schema_and_a_foreign_database_are_told() {
     fs::write(&no_database.path, "x".repeat(5000)).unwrap();
     assert!(matches!(
         Store::open(&no_database),
-        Err(StoreError::Unopened { .. })
+        Err(StoreError::NoDatabase { .. })
     ));
     let missing = Reader::open(&folder.0.join("none.db"));
     assert!(matches!(missing, Err(StoreError::Missing { .. })));
