@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use thiserror::Error;
@@ -13,6 +13,7 @@ use crate::config::{AuditOutput, AuditSettings, OnFailure};
 
 use super::agree;
 use super::forward::Forwarder;
+use super::health::{Counts, RecordHealth};
 use super::lines::Lines;
 use super::writer::{Health, Outputs, Writer};
 use super::{Entry, Store, StoreError};
@@ -87,16 +88,6 @@ pub struct Audit {
     counts: Arc<Counts>,
 }
 
-/// What handles and writer count together.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Entries in the output and in the store.
-    pub(super) written: AtomicU64,
-    /// Entries that were not accepted while the policy is to go on, and of which nothing is on the
-    /// record so far.
-    pub(super) unrecorded: AtomicU64,
-}
-
 impl Audit {
     /// Opens all outputs that the configuration names, brings file and store together where the end
     /// of the program before came between them, and starts their writer.
@@ -150,6 +141,7 @@ impl Audit {
                 (Health::Failing(error), OnFailure::Deny) => return Err(error.clone()),
                 (Health::Failing(_), OnFailure::Allow) => {
                     self.counts.unrecorded.fetch_add(1, Ordering::Relaxed);
+                    self.counts.ever_unrecorded.fetch_add(1, Ordering::Relaxed);
                     return Ok(());
                 }
                 (Health::Ended(_), _) => return Err(AuditError::Ended),
@@ -160,7 +152,9 @@ impl Audit {
             tokio::select! {
                 biased;
                 permit = self.entries.reserve() => {
-                    permit.map_err(|_closed| AuditError::Ended)?.send(entry);
+                    let permit = permit.map_err(|_closed| AuditError::Ended)?;
+                    self.counts.accepted.fetch_add(1, Ordering::Release);
+                    permit.send(entry);
                     return Ok(());
                 }
                 changed = health.changed() => changed.map_err(|_gone| AuditError::Ended)?,
@@ -173,6 +167,11 @@ impl Audit {
     /// however it ends. A quiet decision is written once the store has counted it; at most 4,608 accepted entries (the queue and one batch) are not written.
     pub fn written(&self) -> u64 {
         self.counts.written.load(Ordering::Acquire)
+    }
+
+    /// Says how the record is doing. Cheap, at any time: it waits for nothing.
+    pub fn health(&self) -> RecordHealth {
+        self.counts.health(&self.health.borrow())
     }
 
     /// Opens the file of the EVE lines again, after a rotation has moved it away. Lines accepted

@@ -9,6 +9,7 @@ mod encode;
 mod eve;
 mod forward;
 mod handle;
+mod health;
 mod lines;
 mod notice;
 mod read;
@@ -26,6 +27,7 @@ use crate::inspect::Record;
 
 pub use encode::encode;
 pub use handle::{Audit, AuditError};
+pub use health::{RecordHealth, RecordState};
 pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};
 pub use store::{

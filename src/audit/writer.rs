@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::batch::{Batch, Place};
 use super::forward::Forwarder;
-use super::handle::Counts;
+use super::health::Counts;
 use super::lines::Lines;
 use super::{AuditError, Entry, Row, Store, agree, encode, notice};
 
