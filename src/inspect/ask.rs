@@ -43,7 +43,10 @@ pub fn ask(
     let site = site_word(&command);
     let path = pathname(&command).map(|name| Directory::default().resolve(name));
     let announced = announced(&command)?;
+    // USER is decided for the name that it gives.
+    let named = (command.verb == Verb::User).then(|| String::from_utf8_lossy(command.trimmed()));
     let request = Request {
+        user: named.as_deref().or(asking.user),
         verb: &command.verb,
         site: site.as_deref(),
         foreign: announced.filter(|address| *address != asking.client),
