@@ -7,7 +7,7 @@
 //! the log and left as it is: nothing is deleted but the beginning of a line of ours, nothing written
 //! twice.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub(super) fn bring_together(eve: &Eve<'_>, store: Option<&mut Store>) -> Result
         return Ok(());
     }
     // What another writer is about to end would look torn.
-    if eve.file.try_lock().is_err() {
+    if let Err(TryLockError::WouldBlock) = eve.file.try_lock() {
         return Ok(());
     }
     let Some(store) = store else {

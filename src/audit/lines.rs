@@ -1,6 +1,6 @@
 //! The EVE lines on their way into a file or standard output; what was not taken is kept.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -150,7 +150,17 @@ impl Lines {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        let file = open(path).map_err(|error| AuditError::unopened(&self.name, &error))?;
+        // Where it is the same file, this lock would be in the way of the next.
+        if let Sink::File(old) = &self.sink
+            && let Err(error) = old.unlock()
+        {
+            tracing::debug!("{} stays locked: {error}", self.name);
+        }
+        let file = open(path).map_err(|error| AuditError::unopened(&self.name, &error));
+        if let (Err(_), Sink::File(old)) = (&file, &self.sink) {
+            lock(old, &self.name);
+        }
+        let file = file?;
         let out = self.unwritten.get(..self.taken).unwrap_or_default();
         let line = out.iter().rposition(|&byte| byte == b'\n');
         let whole = line.map_or(0, |end| end + 1);
@@ -183,17 +193,20 @@ fn cut(file: &File, bytes: usize) -> io::Result<()> {
     }
 }
 
+/// Tells other processes that somebody writes here; without a lock it is written all the same.
+fn lock(file: &File, name: &str) {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => tracing::warn!("another process writes {name} too"),
+        Err(TryLockError::Error(error)) => tracing::debug!("{name} cannot be locked: {error}"),
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).read(true).create(true).mode(MODE);
     let file = options.open(path)?;
-    // Tells other processes that somebody writes here; who has no lock writes all the same.
-    if let Err(error) = file.try_lock() {
-        tracing::warn!(
-            "{} is in use by another process, or cannot be locked: {error}",
-            path.display()
-        );
-    }
+    lock(&file, &path.display().to_string());
     Ok(file)
 }
 

@@ -204,3 +204,28 @@ fn without_a_store_a_torn_line_goes_and_what_others_wrote_stays() {
     folder.run(&[], false);
     assert_eq!(folder.file(), before + "a note\n");
 }
+
+#[test]
+fn a_file_that_another_writer_has_open_is_left_alone() {
+    let folder = Folder::new("in-use");
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.build().unwrap();
+    runtime.block_on(async {
+        let mut settings = settings(&folder.0);
+        settings.store = None;
+        let first = Audit::open(&settings).unwrap();
+        // The same file again: the lock is still its own.
+        first.reopen().await.unwrap();
+        folder.append("{\"timestamp\":\"2026");
+        let second = Audit::open(&settings).unwrap();
+        assert_eq!(folder.file(), "{\"timestamp\":\"2026");
+        second.finish().await.unwrap();
+        first.finish().await.unwrap();
+    });
+    folder.run(&[], false);
+    assert_eq!(
+        folder.file(),
+        "",
+        "once nobody has it open, what is torn goes"
+    );
+}
