@@ -1,10 +1,20 @@
 //! What `check` warns of: only what is certain, with the rule that causes it.
-#![expect(clippy::panic, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap is a failed test"
+)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portcullis::rules::Policy;
+use portcullis::ftp::Verb;
+use portcullis::rules::{Channel, Policy, Request};
 use portcullis::yaml::Source;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 /// The warnings of a policy whose sessions can log in, each with its line and column.
 fn told(text: &str) -> Vec<String> {
@@ -199,4 +209,207 @@ fn codes_that_do_not_fit_their_commands_are_told() {
             "7:20 the code 553 answers DELE, RMD, which want 550",
         ]
     );
+}
+
+/// Conditions that the commands of [`each_command`] tell from each other.
+const CONDITIONS: &[&str] = &[
+    "client: 10.0.0.0/8",
+    "client: 10.0.0.0/16",
+    "client: [10.0.0.5, 10.1.0.5]",
+    "client: [10.0.0.0/16, 192.0.2.0/24]",
+    "user: '*'",
+    "user: 'adm-*'",
+    "user: adm-1",
+    "user: [adm-1, bob]",
+    "command: read",
+    "command: RETR",
+    "command: [read, write]",
+    "command: [RETR, STOR, DELE]",
+    "command: [PASV, EPSV]",
+    "command: [PASV, PORT]",
+    "command: [list, data]",
+    "mode: passive",
+    "mode: active",
+    "channel: cleared",
+    "path: /pub/**",
+    "path: /pub/*",
+    "path: /pub/a.txt",
+    "path: '*.txt'",
+    "path: [/pub/**, '*.exe']",
+    "when: { days: mon-fri }",
+    "when: { days: mon }",
+    "when: { days: sat-sun }",
+    "when: {}",
+];
+
+/// Two to five rules, and their texts one by one.
+fn any_rules() -> impl Strategy<Value = Vec<String>> {
+    let conditions = prop::collection::vec(select(CONDITIONS), 0..3);
+    let rule = (select(&["allow", "deny"][..]), conditions);
+    prop::collection::vec(rule, 2..6).prop_map(|rules| {
+        let texts = rules
+            .iter()
+            .enumerate()
+            .map(|(number, (action, conditions))| {
+                let conditions: String =
+                    conditions.iter().map(|text| format!(", {text}")).collect();
+                format!("  - {{ id: r{number}, {action}: true{conditions} }}\n")
+            });
+        texts.collect()
+    })
+}
+
+fn policy_of(rules: &[String]) -> String {
+    format!("rules:\n{}", rules.concat())
+}
+
+/// Calls with one command for each combination of what the conditions look at.
+fn each_command(mut each: impl FnMut(&Request<'_>)) {
+    let clients = [
+        [10, 0, 0, 5],
+        [10, 0, 9, 9],
+        [10, 1, 0, 5],
+        [10, 7, 7, 7],
+        [192, 0, 2, 9],
+        [203, 0, 113, 1],
+    ];
+    let users = [
+        None,
+        Some("adm-1"),
+        Some("adm-2"),
+        Some("bob"),
+        Some("carl"),
+    ];
+    let files = [
+        Verb::Retr,
+        Verb::Stor,
+        Verb::Dele,
+        Verb::Nlst,
+        Verb::Size,
+        Verb::Mkd,
+    ];
+    let others = [
+        Verb::Pasv,
+        Verb::Epsv,
+        Verb::Lpsv,
+        Verb::Port,
+        Verb::Eprt,
+        Verb::Noop,
+        Verb::User,
+        Verb::Feat,
+        Verb::Site,
+        Verb::Auth,
+        Verb::Stat,
+        Verb::parse("XFOO"),
+    ];
+    // `**` begins the path of a folder that is not known.
+    let paths = [
+        "/pub/a.txt",
+        "/pub/b.txt",
+        "/pub/c",
+        "/pub/d/e.exe",
+        "/in/a.txt",
+        "/in/b",
+        "/x.exe",
+        "**/a.txt",
+        "**/b",
+        "**/c.exe",
+    ];
+    let times = [
+        "2026-11-16T12:00:00Z",
+        "2026-11-17T12:00:00Z",
+        "2026-11-21T12:00:00Z",
+    ];
+    let named = files
+        .iter()
+        .flat_map(|verb| paths.map(|path| (verb, Some(path))));
+    let mut named: Vec<_> = named
+        .chain(others.iter().map(|verb| (verb, None)))
+        .map(|(verb, path)| (verb, path, None))
+        .collect();
+    let third = Some([192, 0, 2, 77].into());
+    named.extend([(&Verb::Port, None, third), (&Verb::Eprt, None, third)]);
+    for client in clients {
+        for user in users {
+            for time in times {
+                for channel in [Channel::Plain, Channel::Cleared] {
+                    for (verb, path, foreign) in &named {
+                        each(&Request {
+                            user,
+                            channel,
+                            at: Some(time.parse().unwrap()),
+                            path: path.map(str::as_bytes),
+                            foreign: *foreign,
+                            ..Request::new("lan", client.into(), [192, 0, 2, 1].into(), verb)
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_never_reached_agrees_with_trying_all_commands() {
+    let mut runner = TestRunner::new(Config {
+        cases: 120,
+        max_global_rejects: 2_000,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let all = runner.run(&any_rules(), |rules| {
+        let text = policy_of(&rules);
+        let read = |text: &str| Policy::read(&Arc::new(Source::new("f", text)), None);
+        let Ok((policy, warnings)) = read(&text) else {
+            return Err(TestCaseError::reject("no policy"));
+        };
+        let of_rule = |number: usize, said: &str| format!("the rule `r{number}` is {said}");
+        let told = |number: usize, said: &str| {
+            let message = of_rule(number, said);
+            warnings.iter().any(|warning| warning.message == message)
+        };
+        let alone: Vec<Policy> = rules
+            .iter()
+            .map(|rule| read(&policy_of(std::slice::from_ref(rule))).unwrap().0)
+            .collect();
+        let mut reached = BTreeSet::new();
+        // For each rule, the earlier ones that match all that it matches.
+        let mut covered: Vec<BTreeSet<usize>> =
+            (0..rules.len()).map(|rule| (0..rule).collect()).collect();
+        let mut fits = vec![false; rules.len()];
+        each_command(|request| {
+            reached.insert(policy.decide(request).rule.id.clone());
+            let matches: Vec<bool> = alone
+                .iter()
+                .map(|policy| policy.decide(request).rule.id != "default")
+                .collect();
+            for (rule, earlier) in covered.iter_mut().enumerate() {
+                if matches[rule] {
+                    fits[rule] = true;
+                    earlier.retain(|first| matches[*first]);
+                }
+            }
+        });
+        for rule in 0..rules.len() {
+            let never = told(rule, "never reached");
+            let at_no_time = told(rule, "never reached at any time");
+            let id = format!("r{rule}");
+            prop_assert!(
+                !(never || at_no_time) || !reached.contains(&id),
+                "{id} is reached: {text}"
+            );
+            // By an earlier rule alone, for rules that match anything at all.
+            prop_assert_eq!(
+                never,
+                fits[rule] && !covered[rule].is_empty(),
+                "{}: {}",
+                id,
+                text
+            );
+        }
+        Ok(())
+    });
+    if let Err(failure) = all {
+        panic!("{failure}");
+    }
 }

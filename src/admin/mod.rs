@@ -13,13 +13,13 @@ mod routes;
 mod serve;
 mod status;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::audit::Audit;
+use crate::config::StoreSettings;
 use crate::inspect::ListenerRules;
 use crate::monitor::{Monitor, RulesLoaded};
 
@@ -57,7 +57,7 @@ pub struct Sources {
     /// The writer of the record.
     pub audit: Audit,
     /// The database of the record; `None` where there is none.
-    pub store: Option<PathBuf>,
+    pub store: Option<StoreSettings>,
     /// The listeners.
     pub listeners: Vec<ListenerView>,
     /// How reading the rules went the last time.

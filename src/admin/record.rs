@@ -1,7 +1,6 @@
 //! What the store knows of events, as JSON; and how the store is asked.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -11,7 +10,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::audit::{Filter, Reader, Row, StoreError};
+use crate::audit::{Filter, Reader, Row, Store, StoreError};
+use crate::config::StoreSettings;
 
 use super::State;
 use super::routes::Refusal;
@@ -146,7 +146,7 @@ pub(super) async fn ask<A>(state: &State, question: A) -> Answer
 where
     A: FnOnce(&Reader) -> Result<Value, StoreError> + Send + 'static,
 {
-    let Some(path) = state.sources.store.clone() else {
+    let Some(store) = state.sources.store.clone() else {
         let text =
             "this portcullis keeps no store; add `audit: { store: /var/lib/portcullis/audit.db }`";
         return Err(Refusal(StatusCode::NOT_FOUND, text.to_owned()));
@@ -154,7 +154,7 @@ where
     let unanswered = |error: String| Refusal(StatusCode::SERVICE_UNAVAILABLE, error);
     let place = state.questions.acquire().await;
     let place = place.map_err(|error| unanswered(error.to_string()))?;
-    let asked = tokio::task::spawn_blocking(move || answer(&path, question)).await;
+    let asked = tokio::task::spawn_blocking(move || answer(&store, question)).await;
     drop(place);
     let answered = asked.map_err(|error| unanswered(error.to_string()))?;
     let value = answered.map_err(|error| unanswered(error.to_string()))?;
@@ -162,8 +162,8 @@ where
 }
 
 fn answer(
-    path: &Path,
+    store: &StoreSettings,
     question: impl FnOnce(&Reader) -> Result<Value, StoreError>,
 ) -> Result<Value, StoreError> {
-    question(&Reader::open(path)?)
+    question(&Reader::open(&Store::current(store))?)
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State as Given;
 use serde_json::{Value, json};
 
-use crate::audit::micros;
+use crate::audit::{Store, micros};
 use crate::monitor::SessionState;
 
 use super::{ListenerView, State, now};
@@ -16,6 +16,8 @@ pub(super) async fn status(Given(state): Given<State>) -> Json<Value> {
     let moving = |state| state == SessionState::Transfer;
     let record = sources.audit.health();
     let loaded = sources.rules_loaded.borrow().clone();
+    let store = sources.store.as_ref().map(Store::current);
+    let store = store.map(|path| path.display().to_string());
     let listeners: Vec<Value> = sources.listeners.iter().map(listener).collect();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -25,9 +27,9 @@ pub(super) async fn status(Given(state): Given<State>) -> Json<Value> {
         "pinholes": sessions.iter().filter(|s| s.pinhole.is_some()).count(),
         "transfers_running": sessions.iter().filter(|s| moving(s.state)).count(),
         "listeners": listeners,
-        "store": sources.store.as_ref().map(|path| path.display().to_string()),
+        "store": store,
         "record": {
-            "state": if record.error.is_some() { "failing" } else { "writing" },
+            "state": record.state.name(),
             "error": record.error,
             "waiting": record.waiting,
             "written": record.written,

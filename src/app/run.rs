@@ -62,7 +62,7 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         let sources = Sources {
             monitor: Arc::clone(&monitor),
             audit: audit.clone(),
-            store: config.audit.store.map(|store| store.path),
+            store: config.audit.store,
             listeners: views,
             rules_loaded: reload.last(),
             reloads,

@@ -9,10 +9,33 @@ pub(super) struct Batch {
     pub(super) rows: Vec<Row>,
     /// Decisions of quiet rules: they are counted and not kept, so their `line` is empty.
     pub(super) quiet: Vec<Row>,
+    /// Where in the file the lines are; `None` where they go to no regular file.
+    pub(super) place: Option<Place>,
+}
+
+/// A span of bytes in a file: what one batch adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// Bytes of the file before the batch.
+    pub(super) before: u64,
+    /// Bytes of the file once it has the whole batch.
+    pub(super) after: u64,
+}
+
+impl Place {
+    pub(super) fn is_in(&self, device: u64, inode: u64) -> bool {
+        (self.device, self.inode) == (device, inode)
+    }
+
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.is_in(other.device, other.inode)
+    }
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.quiet.is_empty()
+        self.rows.is_empty() && self.quiet.is_empty() && self.place.is_none()
     }
 }

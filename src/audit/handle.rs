@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use thiserror::Error;
@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::config::{AuditOutput, AuditSettings, OnFailure};
 use crate::sandbox::{RECORD, keep_only};
 
+use super::agree;
 use super::forward::Forwarder;
+use super::health::{Counts, RecordHealth};
 use super::lines::Lines;
 use super::writer::{Health, Outputs, Writer};
 use super::{Entry, Store, StoreError};
@@ -75,19 +77,6 @@ impl AuditError {
     }
 }
 
-/// How the record is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordHealth {
-    /// Why it cannot be kept; `None` while it is.
-    pub error: Option<String>,
-    /// Accepted entries that wait for the writer, at most 4,096.
-    pub waiting: usize,
-    /// Entries written since the start.
-    pub written: u64,
-    /// Events missing in the record, of which it does not say so yet.
-    pub unrecorded: u64,
-}
-
 /// A handle of the writer; cheap to clone. When the last one is dropped the writer writes what it
 /// accepted and ends; [`Audit::finish`] waits for that.
 #[derive(Clone, Debug)]
@@ -100,18 +89,9 @@ pub struct Audit {
     counts: Arc<Counts>,
 }
 
-/// What handles and writer count together.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Entries in the output and in the store.
-    pub(super) written: AtomicU64,
-    /// Entries that were not accepted while the policy is to go on, and of which nothing is on the
-    /// record so far.
-    pub(super) unrecorded: AtomicU64,
-}
-
 impl Audit {
-    /// Opens all outputs that the configuration names and starts their writer.
+    /// Opens all outputs that the configuration names, brings file and store together where the end
+    /// of the program before came between them, and starts their writer.
     ///
     /// # Errors
     /// Tells which output cannot be opened and why.
@@ -120,7 +100,10 @@ impl Audit {
             AuditOutput::Stdout => Lines::to_stdout()?,
             AuditOutput::File(path) => Lines::to_file(path)?,
         };
-        let store = settings.store.as_ref().map(Store::open).transpose()?;
+        let mut store = settings.store.as_ref().map(Store::open).transpose()?;
+        if let Some(eve) = lines.eve() {
+            agree::bring_together(&eve, store.as_mut())?;
+        }
         let forwarders = Forwarder::start_all(settings)?;
         let outputs = Outputs {
             lines,
@@ -159,6 +142,7 @@ impl Audit {
                 (Health::Failing(error), OnFailure::Deny) => return Err(error.clone()),
                 (Health::Failing(_), OnFailure::Allow) => {
                     self.counts.unrecorded.fetch_add(1, Ordering::Relaxed);
+                    self.counts.ever_unrecorded.fetch_add(1, Ordering::Relaxed);
                     return Ok(());
                 }
                 (Health::Ended(_), _) => return Err(AuditError::Ended),
@@ -169,7 +153,9 @@ impl Audit {
             tokio::select! {
                 biased;
                 permit = self.entries.reserve() => {
-                    permit.map_err(|_closed| AuditError::Ended)?.send(entry);
+                    let permit = permit.map_err(|_closed| AuditError::Ended)?;
+                    self.counts.accepted.fetch_add(1, Ordering::Release);
+                    permit.send(entry);
                     return Ok(());
                 }
                 changed = health.changed() => changed.map_err(|_gone| AuditError::Ended)?,
@@ -184,20 +170,9 @@ impl Audit {
         self.counts.written.load(Ordering::Acquire)
     }
 
-    /// How the record is doing at this moment.
+    /// Says how the record is doing. Cheap, at any time: it waits for nothing.
     pub fn health(&self) -> RecordHealth {
-        let error = match &*self.health.borrow() {
-            Health::Writing => None,
-            Health::Failing(error) => Some(error.to_string()),
-            Health::Ended(Ok(())) => Some(AuditError::Ended.to_string()),
-            Health::Ended(Err(error)) => Some(error.to_string()),
-        };
-        RecordHealth {
-            error,
-            waiting: self.entries.max_capacity() - self.entries.capacity(),
-            written: self.written(),
-            unrecorded: self.counts.unrecorded.load(Ordering::Relaxed),
-        }
+        self.counts.health(&self.health.borrow())
     }
 
     /// Opens the file of the EVE lines again, after a rotation has moved it away. Lines accepted

@@ -55,7 +55,7 @@ fn a_line_torn_between_two_files_is_whole_in_the_second() {
     let path = folder.join("eve.json");
     let mut lines = Lines::to_file(&path).unwrap();
     let full = Full::default();
-    lines.sink = Box::new(full.clone());
+    lines.sink = Sink::Other(Box::new(full.clone()));
     lines.buffer().extend_from_slice(b"1\n234\n");
     lines.write_out().unwrap_err();
     assert_eq!(lines.waiting(), 1);

@@ -3,13 +3,16 @@
 //! Owns formats, the file, the store that can be asked, and the copies for syslog and the journal.
 //! What is recorded is decided in `inspect`, and when it happened is passed in.
 
+mod agree;
 mod batch;
 mod encode;
 mod eve;
 mod forward;
 mod handle;
+mod health;
 mod lines;
 mod notice;
+mod read;
 mod replay;
 mod row;
 mod store;
@@ -23,7 +26,8 @@ use std::time::SystemTime;
 use crate::inspect::Record;
 
 pub use encode::encode;
-pub use handle::{Audit, AuditError, RecordHealth};
+pub use handle::{Audit, AuditError};
+pub use health::{RecordHealth, RecordState};
 pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};
 pub use store::{

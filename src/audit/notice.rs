@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use super::encode::written;
+use super::read::lacking;
 use super::row::{Row, micros};
 
 /// Says that events went unrecorded from `since` to `at`; gives the line, its end included, and its row.
@@ -24,7 +25,7 @@ pub(super) fn unrecorded(at: SystemTime, since: SystemTime, count: u64) -> (Vec<
     let row = Row {
         time: micros(at),
         kind: kind.to_owned(),
-        outcome: Some(format!("{count} unrecorded since {}", written(since))),
+        outcome: Some(lacking(count, &written(since))),
         line: text.clone(),
         ..Row::default()
     };

@@ -11,8 +11,10 @@ use serde::Deserialize;
 
 use crate::config::{Config, Listener};
 use crate::ftp::{self, Verb};
-use crate::inspect::names_tls;
-use crate::rules::{Channel, Decision, Policy, Request, Tls};
+use crate::inspect::{hidden_features, hides, settle};
+use crate::rules::{Channel, Decision, Policy, Request};
+
+use super::read::instant;
 
 /// Examples kept of each change.
 const MAX_EXAMPLES: usize = 3;
@@ -150,15 +152,15 @@ impl<'a> Replay<'a> {
             host: flow.host.as_deref(),
             at: instant(&line.timestamp),
         };
-        let verdict = policy.decide(&request);
-        let decision = decision_of(
-            &policy,
-            &request,
-            argument,
-            verdict.decision,
-            &verdict.grants.tls,
-        );
-        let after = match &decision {
+        let mut verdict = policy.decide(&request);
+        let command = ftp::Command {
+            verb: verb.clone(),
+            argument: Some(argument.as_bytes()),
+        };
+        settle(&mut verdict, &command, |verb| {
+            hides(&hidden_features(&policy, &request), verb)
+        });
+        let after = match &verdict.decision {
             Decision::Allow => "allow".to_owned(),
             Decision::Deny(reply) => format!("deny {reply}"),
         };
@@ -226,53 +228,6 @@ impl<'a> Replay<'a> {
             });
         }
     }
-}
-
-/// What follows from a verdict without a rule of its own, as the session has it: TLS that no rule
-/// grants, and features that a rule hides.
-fn decision_of(
-    policy: &Policy,
-    request: &Request<'_>,
-    argument: &str,
-    decision: Decision,
-    tls: &Tls,
-) -> Decision {
-    if decision != Decision::Allow {
-        return decision;
-    }
-    if *request.verb == Verb::Auth {
-        return if *tls == Tls::Refuse {
-            Decision::Deny("534 TLS is not possible here.".into())
-        } else if !names_tls(argument.trim().as_bytes()) {
-            Decision::Deny("504 Only AUTH TLS is possible here.".into())
-        } else {
-            Decision::Allow
-        };
-    }
-    let features = policy.decide(&Request {
-        verb: &Verb::Feat,
-        site: None,
-        foreign: None,
-        path: None,
-        ..*request
-    });
-    let verb = request.verb.as_str();
-    let feature = if verb == "MLSD" { "MLST" } else { verb };
-    let hides = |mask: &Arc<crate::rules::Mask>| {
-        let mut hidden = mask.hidden_features.iter();
-        hidden.any(|hidden| hidden == feature || hidden == verb)
-    };
-    match features.grants.mask.as_ref().is_some_and(hides) {
-        true => Decision::Deny(format!("502 {verb} is not available.").into()),
-        false => Decision::Allow,
-    }
-}
-
-/// The instant that a line of the record names.
-fn instant(timestamp: &str) -> Option<jiff::Timestamp> {
-    jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", timestamp)
-        .and_then(|parsed| parsed.to_timestamp())
-        .ok()
 }
 
 /// The address that an announcement names, canonical.

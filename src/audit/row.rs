@@ -56,8 +56,7 @@ impl Row {
         let ftp = line.ftp.as_ref();
         let code = ftp.and_then(|ftp| ftp.completion_code.as_ref());
         let outcome = facts.outcome.or(facts.action);
-        let ends = matches!(facts.event, "session-end" | "pinhole-unused");
-        let reason = facts.reason.as_deref().filter(|_| ends);
+        let reason = facts.reason.as_deref().filter(|_| ends(facts.event));
         Self {
             seq: 0,
             time: micros(timestamp),
@@ -80,6 +79,11 @@ impl Row {
             line: String::from_utf8_lossy(text.trim_ascii_end()).into_owned(),
         }
     }
+}
+
+/// Whether the reason of an event is how something ended.
+pub(super) fn ends(kind: &str) -> bool {
+    matches!(kind, "session-end" | "pinhole-unused")
 }
 
 /// Gives a time as the store keeps it; times before 1970 become 0.

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::batch::Batch;
+use super::batch::{Batch, Place};
 use super::forward::Forwarder;
-use super::handle::Counts;
+use super::health::Counts;
 use super::lines::Lines;
-use super::{AuditError, Entry, Row, Store, encode, notice};
+use super::{AuditError, Entry, Row, Store, agree, encode, notice};
 
 /// Entries that go into one batch at most.
 const MAX_BATCH: usize = 512;
@@ -66,6 +66,8 @@ pub(super) struct Writer {
     /// The batch at hand, for the store and the copies.
     batch: Batch,
     stored: bool,
+    /// The store is another one than before, and may lack what the file has.
+    behind: bool,
     failing_since: Option<SystemTime>,
     /// When to look at what is too old or too much, if no batch brings that about.
     retain_at: Instant,
@@ -100,6 +102,7 @@ impl Writer {
             counts,
             batch: Batch::default(),
             stored: true,
+            behind: false,
             failing_since: None,
             retain_at: Instant::now(),
             retain_more: true,
@@ -130,6 +133,7 @@ impl Writer {
         for forwarder in self.outputs.forwarders.drain(..) {
             forwarder.finish();
         }
+        self.outputs.lines.close();
         // Closed before the end is told, or the program would be gone first: closing brings the
         // write-ahead log into the database.
         self.outputs.store = None;
@@ -208,6 +212,7 @@ impl Writer {
     fn write_out(&mut self) -> Result<(), AuditError> {
         let mut deadline: Option<Instant> = None;
         self.stored = false;
+        self.batch.place = self.outputs.lines.place();
         while let Err(error) = self.attempt() {
             self.wait(error, &mut deadline)?;
         }
@@ -228,13 +233,38 @@ impl Writer {
     /// Tries both, so that one that works has the batch whatever the other does.
     fn attempt(&mut self) -> Result<(), AuditError> {
         let lines = self.outputs.lines.write_out();
-        if let Some(store) = &mut self.outputs.store
-            && !self.stored
-        {
-            store.write_batch(&self.batch)?;
-            self.stored = true;
+        while !self.stored && self.outputs.store.is_some() {
+            self.look_after_store()?;
+            if let Some(store) = &mut self.outputs.store {
+                store.write_batch(&self.batch)?;
+                // A file that went away meanwhile took the batch with it.
+                self.stored = !store.is_gone();
+            }
         }
         lines
+    }
+
+    /// Opens the store again where its file was deleted or replaced, and brings it to where the batch
+    /// at hand begins.
+    fn look_after_store(&mut self) -> Result<(), AuditError> {
+        let Some(store) = &mut self.outputs.store else {
+            return Ok(());
+        };
+        if store.is_gone() {
+            store.reopen()?;
+            self.behind = true;
+        }
+        if self.behind {
+            if let (Some(eve), Some(place)) = (self.outputs.lines.eve(), &self.batch.place) {
+                agree::catch_up(&eve, place, store)?;
+                store.mark(&Place {
+                    after: place.before,
+                    ..*place
+                })?;
+            }
+            self.behind = false;
+        }
+        Ok(())
     }
 
     fn wait(
@@ -276,6 +306,20 @@ impl Writer {
 
     fn reopen(&mut self, asked: Reopening) {
         let result = self.outputs.lines.reopen();
+        // The store is told before the file gets lines; where it cannot be, the next start looks
+        // through the file.
+        self.batch.place = self.outputs.lines.place().map(|place| match self.stored {
+            true => place,
+            false => Place {
+                after: place.before,
+                ..place
+            },
+        });
+        if let (Some(store), Some(place)) = (&mut self.outputs.store, &self.batch.place)
+            && let Err(error) = store.mark(place)
+        {
+            tracing::debug!("the store does not know of the file at hand so far: {error}");
+        }
         if asked.send(result).is_err() {
             tracing::debug!("nobody waits for the file to be opened again");
         }
@@ -284,6 +328,10 @@ impl Writer {
     /// Takes out a little of what is too old or too much. Where that fails, the store is too large for
     /// a while, and nothing is lost.
     fn retain(&mut self) {
+        self.batch.place = self.outputs.lines.place();
+        if let Err(error) = self.look_after_store() {
+            tracing::error!("{error}");
+        }
         let Some(store) = &mut self.outputs.store else {
             return;
         };

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use tokio::runtime::Builder;
 
 use crate::audit::lines::MODE;
-use crate::audit::{Audit, Filter, Reader, Session};
+use crate::audit::{Audit, Filter, Reader, RecordState, Session};
 use crate::config::{OnFailure, StoreSettings};
 use crate::ftp::Verb;
 use crate::inspect::{Command, Event, Record};
@@ -391,6 +391,36 @@ fn a_quiet_decision_is_refused_while_it_cannot_be_counted_and_counts_once() {
         assert_eq!(hits[0].hits, accepted);
         assert_eq!(audit.written(), accepted);
         fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
+fn health_tells_what_waits_what_is_wrong_and_what_went_unrecorded() {
+    run(async {
+        let disk = Disk::default();
+        let audit = start(&disk, None, OnFailure::Allow);
+        assert_eq!(audit.health().state, RecordState::Writing);
+        disk.break_it(true);
+        let mut given = 0;
+        while audit.health().unrecorded < 3 {
+            audit.accept(entry(given)).await.unwrap();
+            given += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let failing = audit.health();
+        assert_eq!(failing.state.name(), "failing");
+        assert!(failing.error.unwrap().contains("disk cannot be written"));
+        assert_eq!(failing.written, 0);
+        assert_eq!(failing.waiting + failing.unrecorded, given);
+        disk.break_it(false);
+        while audit.health().state == RecordState::Failing {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        audit.finish().await.unwrap();
+        let ended = audit.health();
+        assert_eq!((ended.state, ended.error), (RecordState::Ended, None));
+        assert_eq!((ended.waiting, ended.unrecorded), (0, 3));
+        assert_eq!(ended.written, given - 3);
     });
 }
 

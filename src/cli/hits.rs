@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::app::{self, Outcome};
-use crate::audit::{Hits, Reader, micros};
+use crate::audit::{Hits, Reader, Store, micros};
 use crate::config::{AuditSettings, Config};
 
 use super::asking::Source;
@@ -166,7 +166,7 @@ impl Source {
         if let Some(path) = &self.store {
             return Ok(path.clone());
         }
-        let store = audit.store.as_ref().map(|store| store.path.clone());
+        let store = audit.store.as_ref().map(Store::current);
         let config = self.config.display();
         store.with_context(|| {
             format!("{config} has no `audit: {{ store: … }}`; add it, or name a file by --store")

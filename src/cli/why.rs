@@ -22,7 +22,7 @@ pub struct Why {
     /// The server's own address.
     #[arg(long, value_name = "ADDRESS")]
     server: IpAddr,
-    /// The name given in USER; without it, before USER.
+    /// The name given in USER; without it, before USER. For USER itself, the name in its line counts.
     #[arg(long, short, value_name = "NAME")]
     user: Option<String>,
     /// The host given in HOST.

@@ -50,6 +50,8 @@ pub struct StoreSettings {
     pub keep: Duration,
     /// Bytes that events may take, at least 10 MB; the oldest go first. Default: 2 GB.
     pub keep_size: u64,
+    /// What follows where the file cannot be used. Default: refuse.
+    pub on_unusable: OnUnusable,
 }
 
 impl StoreSettings {
@@ -59,8 +61,19 @@ impl StoreSettings {
             path: path.into(),
             keep: 90 * DAY,
             keep_size: 2_000_000_000,
+            on_unusable: OnUnusable::Refuse,
         }
     }
+}
+
+/// What follows where the start finds a store that is damaged, of a later program or of another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnusable {
+    /// The start fails.
+    #[default]
+    Refuse,
+    /// A fresh store begins beside it.
+    Fresh,
 }
 
 /// What follows where the record cannot be kept.
@@ -132,8 +145,9 @@ fn store(map: &mut Map<'_>, report: &mut Report) -> Option<StoreSettings> {
     let place = map.optional("store");
     let keep = map.keyed("keep");
     let keep_size = map.keyed("keep-size");
+    let on_unusable = map.keyed("on-unusable-store");
     if place.is_none() {
-        for (key, _) in [keep, keep_size].into_iter().flatten() {
+        for (key, _) in [keep, keep_size, on_unusable].into_iter().flatten() {
             let help = "add `store: /var/lib/portcullis/audit.db`, or leave the key out";
             let message = "there is no store whose record could be kept";
             report.error(key.span.clone(), message, help);
@@ -163,7 +177,12 @@ fn store(map: &mut Map<'_>, report: &mut Report) -> Option<StoreSettings> {
         report.error(node.span.clone(), message, "write a size from 10MB up");
         None
     });
+    let on_unusable = on_unusable.and_then(|(_, node)| {
+        let words = [("refuse", OnUnusable::Refuse), ("fresh", OnUnusable::Fresh)];
+        report.choice(node, "`on-unusable-store`", &words)
+    });
     let mut settings = StoreSettings::at(path?);
+    settings.on_unusable = on_unusable.unwrap_or_default();
     settings.keep = keep.unwrap_or(settings.keep);
     settings.keep_size = keep_size.unwrap_or(settings.keep_size);
     Some(settings)

@@ -176,6 +176,11 @@ pub(super) static AUDIT: LazyLock<Section> = LazyLock::new(|| {
             "Bytes that events may take in it.",
         ),
         Key::optional(
+            "on-unusable-store",
+            Shape::Words(vec!["refuse", "fresh"]),
+            "What follows where the store cannot be used at the start.",
+        ),
+        Key::optional(
             "on-failure",
             Shape::Words(vec!["deny", "allow"]),
             "What follows where the record cannot be kept.",

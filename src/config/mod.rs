@@ -24,7 +24,7 @@ mod load;
 mod settings;
 
 pub use admin::{AdminSettings, PageSettings, SocketSettings};
-pub use audit::{AuditSettings, OnFailure, StoreSettings, SyslogPeer};
+pub use audit::{AuditSettings, OnFailure, OnUnusable, StoreSettings, SyslogPeer};
 pub use interfaces::interface_names;
 pub use load::{Places, load, places};
 

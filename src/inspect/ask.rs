@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use crate::ftp::{self, CommandFault, EndpointError, Verb};
 use crate::rules::{Explanation, Policy, Request, explain};
 
-use super::client::{pathname, refuse_tls, site_word};
+use super::client::{pathname, site_word};
 use super::directory::Directory;
+use super::settle::{hidden_features, hides, settle};
 
 /// Why a line cannot be asked about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,17 +43,20 @@ pub fn ask(
     let site = site_word(&command);
     let path = pathname(&command).map(|name| Directory::default().resolve(name));
     let announced = announced(&command)?;
-    let mut explanation = explain(
-        policy,
-        &Request {
-            verb: &command.verb,
-            site: site.as_deref(),
-            foreign: announced.filter(|address| *address != asking.client),
-            path: path.as_deref(),
-            ..*asking
-        },
-    );
-    refuse_tls(&mut explanation.verdict, &command);
+    // USER is decided for the name that it gives.
+    let named = (command.verb == Verb::User).then(|| String::from_utf8_lossy(command.trimmed()));
+    let request = Request {
+        user: named.as_deref().or(asking.user),
+        verb: &command.verb,
+        site: site.as_deref(),
+        foreign: announced.filter(|address| *address != asking.client),
+        path: path.as_deref(),
+        ..*asking
+    };
+    let mut explanation = explain(policy, &request);
+    settle(&mut explanation.verdict, &command, |verb| {
+        hides(&hidden_features(policy, &request), verb)
+    });
     Ok(explanation)
 }
 

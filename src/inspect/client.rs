@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ftp::{self, Argument, CommandFault, Ending, LineError, Verb};
-use crate::rules::{Decision, Grants, Permit, Reaction, Request, RuleName, Tls, Verdict};
+use crate::rules::{Decision, Grants, Permit, Reaction, Request, RuleName, Verdict};
 
 use super::announce::Claim;
 use super::forms::PassiveForm;
 use super::pending::{Expects, PassiveRequest, Pending};
-use super::secure::names_tls;
+use super::settle::settle;
 use super::{
     Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation, with_line_end,
 };
@@ -151,14 +151,7 @@ impl Inspector {
             path,
             ..self.asking(&command.verb)
         });
-        refuse_tls(&mut verdict, command);
-        if verdict.decision != Decision::Allow || command.verb == Verb::Auth {
-            return verdict;
-        }
-        if self.is_hidden(&command.verb) {
-            let reply = format!("502 {} is not available.", command.verb);
-            verdict.decision = Decision::Deny(reply.into());
-        }
+        settle(&mut verdict, command, |verb| self.is_hidden(verb));
         verdict
     }
 
@@ -381,18 +374,6 @@ pub(super) fn site_word(command: &ftp::Command<'_>) -> Option<String> {
         let mut words = command.trimmed().split(|&byte| byte == b' ');
         String::from_utf8_lossy(words.next().unwrap_or_default()).to_ascii_uppercase()
     })
-}
-
-/// AUTH that a rule allows without granting TLS is refused, and so is any that is not for TLS.
-pub(super) fn refuse_tls(verdict: &mut Verdict, command: &ftp::Command<'_>) {
-    if verdict.decision != Decision::Allow || command.verb != Verb::Auth {
-        return;
-    }
-    if verdict.grants.tls == Tls::Refuse {
-        verdict.decision = Decision::Deny("534 TLS is not possible here.".into());
-    } else if !names_tls(command.trimmed()) {
-        verdict.decision = Decision::Deny("504 Only AUTH TLS is possible here.".into());
-    }
 }
 
 /// The pathname that a command names, as it is written; `None` for commands without one.

@@ -17,6 +17,7 @@ mod login;
 mod pending;
 mod secure;
 mod server;
+mod settle;
 mod setup;
 mod transfer;
 mod veil;
@@ -38,7 +39,7 @@ pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
 };
-pub(crate) use secure::names_tls;
+pub(crate) use settle::{hidden_features, hides, settle};
 
 use directory::Directory;
 use forms::Lacks;

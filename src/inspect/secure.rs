@@ -290,7 +290,7 @@ impl Inspector {
 
 /// Whether AUTH names what begins TLS (RFC 4217 §2, and the older names in use); other mechanisms
 /// would go on in lines that are encrypted one by one.
-pub(crate) fn names_tls(argument: &[u8]) -> bool {
+pub(super) fn names_tls(argument: &[u8]) -> bool {
     [b"TLS".as_slice(), b"TLS-C", b"SSL", b"TLS-P"]
         .iter()
         .any(|name| argument.eq_ignore_ascii_case(name))

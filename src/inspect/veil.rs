@@ -7,6 +7,7 @@ use crate::ftp::Verb;
 use crate::rules::{self, Decision, Mask, Request, Tls};
 
 use super::Inspector;
+use super::settle::{hidden_features, hides};
 
 /// What of one reply is hidden.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,20 +83,10 @@ impl Inspector {
     /// Whether the rules hide this verb from FEAT, so that it is refused as well.
     pub(super) fn is_hidden(&mut self, verb: &Verb) -> bool {
         if self.hidden_features.is_none() {
-            let verdict = self.policy.decide(&self.asking(&Verb::Feat));
-            let hidden = verdict.grants.mask.map(|mask| mask.hidden_features.clone());
-            self.hidden_features = Some(hidden.unwrap_or_default());
+            let hidden = hidden_features(&self.policy, &self.asking(&Verb::Feat));
+            self.hidden_features = Some(hidden);
         }
-        // MLST in FEAT stands for MLSD as well (RFC 3659 §7.8).
-        let feature = if *verb == Verb::Mlsd {
-            "MLST"
-        } else {
-            verb.as_str()
-        };
-        let hidden = self.hidden_features.as_deref().unwrap_or_default();
-        hidden
-            .iter()
-            .any(|hidden| hidden == feature || hidden == verb.as_str())
+        hides(self.hidden_features.as_deref().unwrap_or_default(), verb)
     }
 
     fn tls_is_offered(&self) -> bool {

@@ -71,7 +71,7 @@ pub(super) struct Metrics {
     record_failing: Gauge,
     record_waiting: Gauge,
     record_written: Counter,
-    record_unrecorded: Gauge,
+    record_unrecorded: Counter,
     rules_rejected: Gauge,
     rules_loaded_at: Gauge,
     resident: Gauge,
@@ -100,7 +100,7 @@ impl Metrics {
             record_failing: Gauge::default(),
             record_waiting: Gauge::default(),
             record_written: Counter::default(),
-            record_unrecorded: Gauge::default(),
+            record_unrecorded: Counter::default(),
             rules_rejected: Gauge::default(),
             rules_loaded_at: Gauge::default(),
             resident: Gauge::default(),
@@ -208,7 +208,7 @@ impl Metrics {
         );
         registry.register(
             "record_unrecorded",
-            "Events missing in the record, of which it does not say so yet",
+            "Events that are missing in the record",
             self.record_unrecorded.clone(),
         );
         registry.register(
@@ -348,11 +348,11 @@ impl Metrics {
         self.pinholes
             .set(count(|session| session.pinhole.is_some()));
         self.record_failing.set(i64::from(record.error.is_some()));
-        self.record_waiting.set(number(record.waiting));
+        self.record_waiting.set(signed(record.waiting));
         let written = self.record_written.inner();
         written.store(record.written, Ordering::Relaxed);
-        let unrecorded = i64::try_from(record.unrecorded).unwrap_or(i64::MAX);
-        self.record_unrecorded.set(unrecorded);
+        let unrecorded = self.record_unrecorded.inner();
+        unrecorded.store(record.unrecorded, Ordering::Relaxed);
         self.rules_rejected.set(i64::from(!rules.ok));
         self.rules_loaded_at.set(seconds(rules.at));
         self.resident.set(resident_bytes().unwrap_or(0));
@@ -367,6 +367,10 @@ impl Metrics {
 }
 
 fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -392,6 +396,8 @@ fn open_files() -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use crate::audit::RecordState;
+
     use super::*;
 
     #[test]
@@ -400,6 +406,7 @@ mod tests {
         metrics.session_started("lan");
         metrics.refused("policy");
         let health = RecordHealth {
+            state: RecordState::Failing,
             error: Some("the disk is full".to_owned()),
             waiting: 3,
             written: 7,

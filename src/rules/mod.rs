@@ -104,7 +104,8 @@ impl TransferMode {
 /// How loud a decision is on the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Loudness {
-    /// What is allowed leaves no record of the decision; transfers and pinholes keep theirs.
+    /// What is allowed leaves no line and no event of the decision, and counts for the rule all the
+    /// same; transfers and pinholes keep theirs.
     Quiet,
     /// Every decision is recorded; a deny is an alert.
     #[default]

@@ -1,39 +1,30 @@
 //! The store: what is written stays, whatever ends the writer; what is old goes; what is foreign is told.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a failed unwrap is a failed test"
 )]
 
+mod agreement;
 mod hours;
+mod kill;
 mod newest;
+mod unusable;
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use portcullis::audit::{Audit, Entry, Filter, Reader, Row, Session, Store, StoreError, micros};
 use portcullis::config::{AuditOutput, AuditSettings, StoreSettings};
 use portcullis::inspect::{Event, Record};
 use rusqlite::Connection;
-
-/// Accepted entries that may be unwritten when the process is killed: the queue and one batch.
-const MAX_UNWRITTEN: u64 = 4096 + 512;
-
-/// Events by which file and store may differ when the process is killed: one batch.
-const MAX_BATCH: usize = 512;
-
-const FOLDER: &str = "PORTCULLIS_TEST_STORE";
 
 struct Folder(PathBuf);
 
@@ -108,105 +99,6 @@ fn entry(flow_id: u64) -> Entry {
             event: Event::SessionStarted,
         },
     }
-}
-
-/// The process that is killed: accepts entries numbered on from what is stored, and says after each
-/// few how many were accepted and how many are written.
-#[test]
-#[ignore = "a part of survives_kill_9, which runs it"]
-fn writes_until_it_is_killed() {
-    let Some(folder) = env::var_os(FOLDER) else {
-        return;
-    };
-    let settings = settings(Path::new(&folder));
-    let audit = Audit::open(&settings).unwrap();
-    let first = flows(&settings.store.unwrap().path)
-        .last()
-        .map_or(0, |last| last + 1);
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.build().unwrap();
-    runtime.block_on(async {
-        for accepted in 0.. {
-            if accepted % 16 == 0 {
-                println!("counts {first} {accepted} {}", audit.written());
-            }
-            audit.accept(entry(first + accepted)).await.unwrap();
-        }
-    });
-}
-
-#[test]
-fn survives_kill_9_at_any_moment() {
-    let folder = Folder::new("kill");
-    let path = folder.store().path;
-    let (mut pause, mut judged) = (7, 0);
-    for _ in 0..20 {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args([
-                "writes_until_it_is_killed",
-                "--exact",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(FOLDER, &folder.0)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let is_count = |line: &String| line.starts_with("counts ");
-        lines
-            .find(|line| is_count(line.as_ref().unwrap()))
-            .unwrap()
-            .unwrap();
-        let reader = thread::spawn(move || {
-            let counts = lines.map_while(Result::ok).filter(is_count);
-            counts
-                .last()
-                .unwrap_or_else(|| panic!("it said nothing more"))
-        });
-        // Moments that do not repeat: 20 to 270 ms.
-        pause = (pause * 37 + 11) % 251;
-        thread::sleep(Duration::from_millis(20 + pause));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let last = reader.join().unwrap();
-        let counts: Vec<u64> = last
-            .split(' ')
-            .skip(1)
-            .map_while(|n| n.parse().ok())
-            .collect();
-        let [first, accepted, written] = counts[..] else {
-            // The last line was cut off by the kill.
-            continue;
-        };
-
-        let stored = flows(&path);
-
-        let wanted: Vec<u64> = (0..u64::try_from(stored.len()).unwrap()).collect();
-        assert_eq!(stored, wanted, "no gap, nothing twice, in order");
-        let of_this_run = u64::try_from(stored.len()).unwrap() - first;
-        assert!(
-            of_this_run >= written,
-            "{of_this_run} stored, {written} told"
-        );
-        assert!(
-            of_this_run + MAX_UNWRITTEN >= accepted,
-            "{of_this_run} of {accepted}"
-        );
-        let text = fs::read_to_string(folder.0.join("eve.json")).unwrap();
-        let in_file = text.lines().filter(|line| line.ends_with('}')).count();
-        // Each kill may leave the file one batch ahead.
-        assert!(in_file >= stored.len());
-        assert!(in_file - stored.len() <= 20 * MAX_BATCH);
-        let database = Connection::open(&path).unwrap();
-        let check: String = database
-            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-            .unwrap();
-        assert_eq!(check, "ok");
-        judged += 1;
-    }
-    assert!(judged >= 15, "only {judged} of 20 said how far they were");
-    assert!(flows(&path).len() > 20);
 }
 
 #[test]
@@ -296,7 +188,7 @@ fn a_later_schema_and_a_foreign_database_are_told() {
         assert_eq!(
             error.to_string(),
             format!(
-                "audit store {path} has schema 7, and this program knows schemas up to 3; use the program that wrote it, or name another file"
+                "audit store {path} has schema 7, and this program knows schemas up to 4; use the program that wrote it, name another file, or set `on-unusable-store: fresh`"
             )
         );
     }
@@ -312,7 +204,7 @@ fn a_later_schema_and_a_foreign_database_are_told() {
     fs::write(&no_database.path, "x".repeat(5000)).unwrap();
     assert!(matches!(
         Store::open(&no_database),
-        Err(StoreError::Unopened { .. })
+        Err(StoreError::NoDatabase { .. })
     ));
     let missing = Reader::open(&folder.0.join("none.db"));
     assert!(matches!(missing, Err(StoreError::Missing { .. })));

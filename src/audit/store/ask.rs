@@ -197,7 +197,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
             Err(error)
         }
     });
-    opened.map_err(|error| StoreError::unopened(path, error))
+    opened.map_err(|error| StoreError::not_opened(path, &error))
 }
 
 /// The path as SQLite's URI (`%`, `?` and `#` mean something there).

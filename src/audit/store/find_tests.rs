@@ -86,8 +86,10 @@ fn filters() -> [(Filter, &'static str); 8] {
 
 #[test]
 fn no_question_goes_through_all_events_where_an_index_serves_and_none_is_sorted() {
-    let name = format!("portcullis-plans-{}.db", std::process::id());
-    let settings = StoreSettings::at(std::env::temp_dir().join(name));
+    let name = format!("portcullis-plans-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let settings = StoreSettings::at(folder.join("audit.db"));
     drop(Store::open(&settings).unwrap());
     let reader = Reader::open(&settings.path).unwrap();
     for (filter, wanted) in filters() {
@@ -105,5 +107,5 @@ fn no_question_goes_through_all_events_where_an_index_serves_and_none_is_sorted(
         "{span}"
     );
     drop(reader);
-    std::fs::remove_file(&settings.path).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -6,6 +6,8 @@
 
 mod ask;
 mod find;
+mod fresh;
+mod place;
 mod retain;
 mod schema;
 mod series;
@@ -52,7 +54,7 @@ pub enum StoreError {
         reason: String,
     },
     /// It was written by a later program.
-    #[error("audit store {} has schema {found}, and this program knows schemas up to {known}; use the program that wrote it, or name another file", path.display())]
+    #[error("audit store {} has schema {found}, and this program knows schemas up to {known}; use the program that wrote it, name another file, or set `on-unusable-store: fresh`", path.display())]
     NewerSchema {
         /// The file.
         path: PathBuf,
@@ -72,10 +74,24 @@ pub enum StoreError {
         needed: i64,
     },
     /// It is a database, but not one of portcullis.
-    #[error("{} is a database of another program; name another file in `audit: store`", path.display())]
+    #[error("audit store {} is a database of another program; name another file in `audit: store`, or set `on-unusable-store: fresh`", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
+    },
+    /// It is no database at all.
+    #[error("audit store {} is no SQLite database; name another file in `audit: store`, move this one away, or set `on-unusable-store: fresh`", path.display())]
+    NoDatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is in it contradicts itself.
+    #[error("audit store {path} is damaged: {reason}; move it and {path}-wal away, and another one begins; `sqlite3 {path} .recover` reads what is left; or set `on-unusable-store: fresh`", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
     },
     /// It does not take the events; they are kept and tried again.
     #[error("audit store {} cannot be written: {reason}", path.display())]
@@ -103,17 +119,50 @@ impl StoreError {
         }
     }
 
+    fn not_opened(path: &Path, error: &rusqlite::Error) -> Self {
+        Self::unusable(path, error).unwrap_or_else(|| Self::unopened(path, error))
+    }
+
     fn unwritten(path: &Path, error: &rusqlite::Error) -> Self {
-        Self::Unwritten {
+        Self::unusable(path, error).unwrap_or_else(|| Self::Unwritten {
             path: path.to_owned(),
             reason: error.to_string(),
-        }
+        })
     }
 
     fn unread(path: &Path, error: &rusqlite::Error) -> Self {
-        Self::Unread {
+        Self::unusable(path, error).unwrap_or_else(|| Self::Unread {
             path: path.to_owned(),
             reason: error.to_string(),
+        })
+    }
+
+    /// What no second attempt mends; `None` for what may pass.
+    fn unusable(path: &Path, error: &rusqlite::Error) -> Option<Self> {
+        let path = path.to_owned();
+        let code = error.sqlite_error_code()?;
+        if code == ErrorCode::NotADatabase {
+            return Some(Self::NoDatabase { path });
+        }
+        (code == ErrorCode::DatabaseCorrupt).then(|| Self::Damaged {
+            path,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Whether the file itself is what is wrong, so that another file would do.
+    fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::NewerSchema { .. }
+            | Self::Foreign { .. }
+            | Self::NoDatabase { .. }
+            | Self::Damaged { .. } => true,
+            Self::NoFolder { .. }
+            | Self::Missing { .. }
+            | Self::Unopened { .. }
+            | Self::OlderSchema { .. }
+            | Self::Unwritten { .. }
+            | Self::Unread { .. } => false,
         }
     }
 }

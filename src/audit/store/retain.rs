@@ -23,7 +23,7 @@ impl Store {
     /// Gives what SQLite said; nothing was taken out then.
     pub fn retain(&mut self, at: SystemTime) -> Result<bool, StoreError> {
         let result = self.try_retain(at);
-        result.map_err(|error| StoreError::unwritten(&self.settings.path, &error))
+        result.map_err(|error| StoreError::unwritten(&self.path, &error))
     }
 
     fn try_retain(&mut self, at: SystemTime) -> rusqlite::Result<bool> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
@@ -10,7 +11,7 @@ use super::StoreError;
 pub(super) const APPLICATION: i64 = 0x5043_554c;
 
 /// Each entry leads from its place, the schema before, to the next one (`PRAGMA user_version`).
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, HOURS, INDEXES];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, HOURS, INDEXES, PLACE];
 
 /// Schema 1. `line` is the whole record; the other columns of `events` are what questions go by.
 /// `rules` counts for ever: what retention takes out of `events` stays counted there.
@@ -103,12 +104,20 @@ CREATE INDEX events_of_rule ON events (rule) WHERE rule IS NOT NULL;
 CREATE INDEX events_of_client ON events (client);
 ";
 
+/// Schema 4: the file of the lines, and where in it the last batch begins and ends.
+const PLACE: &str = "
+ALTER TABLE state ADD COLUMN device INTEGER;
+ALTER TABLE state ADD COLUMN inode INTEGER;
+ALTER TABLE state ADD COLUMN before INTEGER;
+ALTER TABLE state ADD COLUMN after INTEGER;
+";
+
 /// Looks whether this program can use the database as it is; gives its schema, 0 for an empty one.
 ///
 /// # Errors
 /// Tells a later schema, and another program's database.
 pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
-    let unopened = |error: rusqlite::Error| StoreError::unopened(path, error);
+    let unopened = |error: rusqlite::Error| StoreError::not_opened(path, &error);
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = pragma("application_id").map_err(unopened)?;
     let found = pragma("user_version").map_err(unopened)?;
@@ -133,6 +142,40 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Store
         });
     }
     Ok(found)
+}
+
+/// Looks at the beginnings of all tables: what is damaged there is told at the start.
+///
+/// # Errors
+/// Tells a database that is damaged, or lacks a table.
+pub(super) fn probe(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let look = |query: &str| {
+        let mut select = connection.prepare(query)?;
+        let found = select.query([])?.next()?.is_some();
+        Ok::<_, rusqlite::Error>(found)
+    };
+    let damaged = |reason: String| StoreError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
+    for (query, needed) in [
+        ("SELECT next, after FROM state", true),
+        ("SELECT line FROM events ORDER BY seq DESC LIMIT 1", false),
+        ("SELECT min(time) FROM events", false),
+        ("SELECT flow FROM sessions ORDER BY started LIMIT 1", false),
+        ("SELECT file FROM rules LIMIT 1", false),
+        ("SELECT hour FROM hours ORDER BY hour LIMIT 1", false),
+    ] {
+        match look(query) {
+            Ok(found) if found || !needed => {}
+            Ok(_) => return Err(damaged("the table `state` is empty".to_owned())),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => {
+                return Err(damaged(error.to_string()));
+            }
+            Err(error) => return Err(StoreError::not_opened(path, &error)),
+        }
+    }
+    Ok(())
 }
 
 /// Brings the database to the last schema, each step in a transaction of its own.

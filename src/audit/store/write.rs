@@ -11,7 +11,8 @@ use crate::config::StoreSettings;
 
 use super::super::Row;
 use super::super::batch::Batch;
-use super::{HOUR, StoreError, folder, schema};
+use super::fresh::Opened;
+use super::{HOUR, StoreError, folder, place, schema};
 
 /// How long another process may hold the database before a write fails and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,6 +30,9 @@ const MODE: u32 = 0o640;
 #[derive(Debug)]
 pub struct Store {
     pub(super) settings: StoreSettings,
+    /// The file, which need not be the one of the settings.
+    pub(super) path: PathBuf,
+    pub(super) opened: Opened,
     pub(super) connection: Connection,
     /// What `state.next` is once the batch at hand is in; set while it is unknown whether it is.
     unsure: Option<i64>,
@@ -37,37 +41,35 @@ pub struct Store {
 impl Store {
     /// Opens the database, creates it with mode 0640 where there is none, and brings it to the
     /// schema of this program.
-    ///
-    /// # Errors
-    /// Tells a missing folder, a later schema, another program's database, and what SQLite said.
-    pub fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
-        let path = &settings.path;
+    pub(super) fn open_file(path: &Path, settings: &StoreSettings) -> Result<Self, StoreError> {
         let place = folder(path);
         if !place.is_dir() {
             return Err(StoreError::NoFolder {
-                path: path.clone(),
+                path: path.to_owned(),
                 folder: place.to_owned(),
             });
         }
         // Created here, so that it has its mode from the first byte; SQLite gives its own files the same.
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(MODE);
-        drop(
-            options
-                .open(path)
-                .map_err(|error| StoreError::unopened(path, error))?,
-        );
+        let file = options.open(path);
+        file.map_err(|error| {
+            let reason = format!("{error}; portcullis has to write to it and to its folder");
+            StoreError::unopened(path, reason)
+        })?;
         let connection = connect(path)?;
         Ok(Self {
+            path: path.to_owned(),
             settings: settings.clone(),
+            opened: Opened::of(path),
             connection,
             unsure: None,
         })
     }
 
     /// The file.
-    pub fn path(&self) -> &PathBuf {
-        &self.settings.path
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes a batch, all of it or nothing. A batch that failed is to be given again before any other.
@@ -88,7 +90,7 @@ impl Store {
             return Ok(());
         }
         let result = self.try_write(batch);
-        result.map_err(|error| StoreError::unwritten(&self.settings.path, &error))
+        result.map_err(|error| StoreError::unwritten(&self.path, &error))
     }
 
     fn try_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
@@ -117,6 +119,9 @@ impl Store {
         transaction
             .prepare_cached("UPDATE state SET next = ?1")?
             .execute([seq])?;
+        if let Some(place) = &batch.place {
+            place::put(&transaction, place)?;
+        }
         self.unsure = Some(seq);
         transaction.commit()?;
         self.unsure = None;
@@ -125,7 +130,7 @@ impl Store {
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let unopened = |error: rusqlite::Error| StoreError::unopened(path, error);
+    let unopened = |error: rusqlite::Error| StoreError::not_opened(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(unopened)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(unopened)?;
@@ -151,6 +156,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         .pragma_update(None, "synchronous", "NORMAL")
         .map_err(unopened)?;
     schema::migrate(&mut connection, version, schema::MIGRATIONS).map_err(unopened)?;
+    schema::probe(&connection, path)?;
     Ok(connection)
 }
 
