@@ -1,7 +1,7 @@
 //! Portcullis, the FTP gate for Linux edges: the library behind the `portcullis` program.
 //!
-//! Dependencies point one way: `cli → app → proxy → firewall · relay · conntrack · audit → net →
-//! config → inspect → rules · nat → ftp · pinhole · yaml`. `ftp`, `nat`, `rules`, `inspect`, `pinhole` and
+//! Dependencies point one way: `cli → app → proxy · admin → monitor → firewall · relay · conntrack ·
+//! audit → net → config → inspect → rules · nat → ftp · pinhole · yaml`. `ftp`, `nat`, `rules`, `inspect`, `pinhole` and
 //! `yaml` are pure: no socket,
 //! no clock, no randomness, no async. `tests/architecture.rs` holds both statements.
 #![cfg_attr(
@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod conntrack;
 pub mod firewall;
 pub mod ftp;
 pub mod inspect;
+pub mod monitor;
 pub mod nat;
 pub mod net;
 pub mod pinhole;

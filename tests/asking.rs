@@ -25,6 +25,7 @@ const RULES: &str = "rules:
   - { id: no-exe, deny: 553 No programs, path: '*.exe' }
   - { id: guests, deny: true, user: guest }
   - { id: never, deny: true, client: 203.0.113.9 }
+  - { id: hush, allow: true, command: NOOP, audit: quiet }
   - { id: rest, allow: true }
 ";
 
@@ -104,6 +105,18 @@ impl Recorded {
                 });
             };
             add(Event::SessionStarted);
+            if id == 1 {
+                // Quiet: on no line, and a hit of its rule.
+                let (client, server) = (about.client.ip(), about.server.ip());
+                add(Event::Decided {
+                    command: inspect::Command {
+                        verb: Verb::Noop,
+                        argument: None,
+                        path: None,
+                    },
+                    verdict: policy.decide(&Request::new("lan", client, server, &Verb::Noop)),
+                });
+            }
             for name in names {
                 let path = format!("/pub/{name}");
                 let command = inspect::Command {
@@ -201,7 +214,12 @@ fn hits_tell_what_each_rule_did_and_for_whom() {
         .collect();
     assert_eq!(
         shown,
-        [("guests", 2, 0), ("no-exe", 1, 0), ("rest", 1, 3_201_000)]
+        [
+            ("guests", 2, 0),
+            ("hush", 1, 0),
+            ("no-exe", 1, 0),
+            ("rest", 1, 3_201_000)
+        ]
     );
     assert_eq!(hits[0]["clients"][0]["client"], "10.0.0.2");
     let (code, table, _) = recorded.ask(&["hits"]);
@@ -209,7 +227,7 @@ fn hits_tell_what_each_rule_did_and_for_whom() {
     assert!(table.starts_with("RULE    HITS  BYTES"), "{table}");
     assert!(table.contains("3.2 MB"), "{table}");
     assert!(table.contains("10.0.0.2 (2)"), "{table}");
-    assert!(table.contains("policy.yaml:5"), "{table}");
+    assert!(table.contains("policy.yaml:6"), "{table}");
 }
 
 #[test]
@@ -226,7 +244,7 @@ fn unused_rules_are_those_of_the_configuration_without_a_hit() {
         "{complaint}"
     );
     // Nothing was used in the last zero seconds.
-    assert_eq!(recorded.json(&["hits", "--unused", "0s"]).len(), 4);
+    assert_eq!(recorded.json(&["hits", "--unused", "0s"]).len(), 5);
 }
 
 #[test]
@@ -260,6 +278,19 @@ fn each_filter_takes_what_it_says() {
     let (code, _, complaint) = recorded.ask(&["audit", "--since", "soon"]);
     assert_eq!(code, 1);
     assert!(complaint.contains("`soon` is no time"), "{complaint}");
+}
+
+#[test]
+fn the_last_events_that_fit_are_printed_oldest_first() {
+    let recorded = Recorded::new("last");
+    let all = recorded.json(&["audit"]);
+    assert_eq!(recorded.json(&["audit", "--last", "3"]), all[6..]);
+    assert_eq!(recorded.json(&["audit", "--last", "100"]), all);
+    let denied = recorded.json(&["audit", "--outcome", "deny"]);
+    let last = recorded.json(&["audit", "--outcome", "deny", "--last", "2"]);
+    assert_eq!(last, denied[1..]);
+    let (code, _, complaint) = recorded.ask(&["audit", "--last", "0"]);
+    assert_eq!(code, 2, "{complaint}");
 }
 
 #[test]
@@ -399,7 +430,7 @@ fn replaying_tells_each_change_by_rule_with_examples() {
     );
     assert!(said.contains(&wanted), "{said}");
     let wanted = format!(
-        "no-text ({policy}:3): 1 decision(s) would be `deny 550 Permission denied by policy`, and were `allow` by rest ({policy}:5)\n"
+        "no-text ({policy}:3): 1 decision(s) would be `deny 550 Permission denied by policy`, and were `allow` by rest ({policy}:6)\n"
     );
     assert!(said.contains(&wanted), "{said}");
     assert!(said.contains(" 10.0.0.1 anna RETR /pub/a.txt\n"), "{said}");

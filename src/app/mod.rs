@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Places};
 use crate::yaml::Problems;
 
 pub use why::{Question, why};
@@ -71,6 +71,20 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Option<Config>> {
             report(&warnings)?;
             Ok(Some(config))
         }
+        Err(problems) => {
+            report(&problems)?;
+            Ok(None)
+        }
+    }
+}
+
+/// The same for what asks a gate that runs: reads no rules.
+///
+/// # Errors
+/// Only where nothing can be printed.
+pub(crate) fn places(file: &Path) -> anyhow::Result<Option<Places>> {
+    match config::places(file) {
+        Ok(places) => Ok(Some(places)),
         Err(problems) => {
             report(&problems)?;
             Ok(None)

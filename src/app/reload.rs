@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
 
 use crate::config::{self, Config, Listener};
+use crate::monitor::RulesLoaded;
 use crate::proxy::{RulesSender, rules_of};
 
 /// Reads the files again when it is told to.
@@ -13,15 +17,19 @@ pub(super) struct Reload {
     /// What the program was started with, policies aside; changes in it need a restart.
     fixed: String,
     senders_by_listener: BTreeMap<String, RulesSender>,
+    last: watch::Sender<RulesLoaded>,
 }
 
 impl Reload {
     pub(super) fn new(file: &Path, config: &Config) -> Self {
         let (file, fixed) = (file.to_owned(), fixed(config));
+        let text = format!("read the rules of {} listener(s)", config.listeners.len());
+        let (last, _) = watch::channel(loaded(true, text));
         Self {
             file,
             fixed,
             senders_by_listener: BTreeMap::new(),
+            last,
         }
     }
 
@@ -29,38 +37,64 @@ impl Reload {
         self.senders_by_listener.insert(listener, rules);
     }
 
+    /// How reading the rules went the last time, and goes from here on.
+    pub(super) fn last(&self) -> watch::Receiver<RulesLoaded> {
+        self.last.subscribe()
+    }
+
     /// Reads configuration and rules; new rules decide from the next command of every session on.
-    /// Files with problems change nothing, and the problems are logged.
-    pub(super) fn run(&self) {
+    /// Files with problems change nothing; the problems are logged and given.
+    pub(super) fn run(&self) -> RulesLoaded {
+        let (ok, text) = match self.read() {
+            Ok(text) => {
+                tracing::info!("{text}");
+                (true, text)
+            }
+            Err(text) => {
+                tracing::error!("{text}");
+                (false, text)
+            }
+        };
+        let loaded = loaded(ok, text);
+        self.last.send_replace(loaded.clone());
+        loaded
+    }
+
+    fn read(&self) -> Result<String, String> {
+        let mut notes = String::new();
         let config = match config::load(&self.file, &config::interface_names()) {
             Ok((config, warnings)) => {
                 if !warnings.is_empty() {
-                    tracing::warn!("{warnings}");
+                    notes = format!("\n{warnings}");
                 }
                 config
             }
             Err(problems) => {
-                tracing::error!("nothing was reloaded, the rules in force stay:\n{problems}");
-                return;
+                return Err(format!(
+                    "nothing was reloaded, the rules in force stay:\n{problems}"
+                ));
             }
         };
         if fixed(&config) != self.fixed {
             let file = self.file.display();
-            tracing::warn!("{file}: rules are reloaded; what else was changed needs a restart");
+            notes += &format!("\n{file}: what else was changed needs a restart");
         }
         for listener in &config.listeners {
             match self.senders_by_listener.get(&listener.name) {
                 Some(sender) => {
                     sender.send_replace(rules_of(listener));
                 }
-                None => tracing::warn!("listener {} needs a restart", listener.name),
+                None => notes += &format!("\nlistener {} needs a restart", listener.name),
             }
         }
-        tracing::info!(
-            "reloaded the rules of {} listener(s)",
-            config.listeners.len()
-        );
+        let count = config.listeners.len();
+        Ok(format!("reloaded the rules of {count} listener(s){notes}"))
     }
+}
+
+fn loaded(ok: bool, text: String) -> RulesLoaded {
+    let at = SystemTime::now();
+    RulesLoaded { at, ok, text }
 }
 
 /// All of a configuration that a running gate can't change, in one comparable text.
@@ -82,9 +116,10 @@ fn fixed(config: &Config) -> String {
     let Config {
         limits,
         audit,
+        admin,
         kernel,
         ..
     } = config;
     let windows = config.windows();
-    format!("{listeners:?} {limits:?} {audit:?} {kernel:?} {windows:?}")
+    format!("{listeners:?} {limits:?} {audit:?} {admin:?} {kernel:?} {windows:?}")
 }

@@ -2,20 +2,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::admin::{Admin, ListenerView, MAX_RELOADS, ReloadRequest, Sources};
 use crate::audit::Audit;
 use crate::config::{Config, Kernel, ListenerKind};
 use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Healer, Installed, Intercept};
+use crate::monitor::Monitor;
 use crate::net::Ports;
 use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
 
@@ -49,15 +51,34 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
     let mut gates = Vec::new();
+    let mut views = Vec::new();
     let mut reload = Reload::new(file, &config);
     for listener in config.listeners {
         let name = listener.name.clone();
+        let (kind, address) = described(&listener.kind);
         let (gate, rules) = Gate::bind(listener).map_err(|(address, error)| {
             anyhow!("listener {name}: cannot listen on {address}: {error}")
         })?;
+        views.push(ListenerView {
+            name: name.clone(),
+            kind,
+            address,
+            rules: rules.subscribe(),
+        });
         reload.add(name, rules);
         gates.push(gate);
     }
+    let admin = Admin::bind(&config.admin)?;
+    let monitor = Arc::new(Monitor::new(SystemTime::now()));
+    let (reloads, mut reload_requests) = mpsc::channel(MAX_RELOADS);
+    let sources = Sources {
+        monitor: Arc::clone(&monitor),
+        audit: audit.clone(),
+        store: config.audit.store.map(|store| store.path),
+        listeners: views,
+        rules_loaded: reload.last(),
+        reloads,
+    };
     let flows = Arc::new(Flows::default());
     let kernel = settings
         .map(|settings| Held::set_up(settings, &flows))
@@ -69,17 +90,19 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
         windows,
         ports,
         audit: audit.clone(),
+        monitor,
         flows,
         run: random_run(),
-        stop: stopping,
+        stop: stopping.clone(),
     }));
 
     let mut serving = JoinSet::new();
+    serving.spawn(admin.serve(sources, stopping));
     for gate in gates {
         serving.spawn(gate.serve(Arc::clone(&shared)));
     }
     tracing::info!("ready");
-    let ended = wait_for_stop(&audit, &reload).await;
+    let ended = wait_for_stop(&audit, &reload, &mut reload_requests).await;
     if stop.send(true).is_err() {
         tracing::debug!("nobody was left to stop");
     }
@@ -158,7 +181,11 @@ fn take_down(installed: Installed) {
     }
 }
 
-async fn wait_for_stop(audit: &Audit, reload: &Reload) -> anyhow::Result<()> {
+async fn wait_for_stop(
+    audit: &Audit,
+    reload: &Reload,
+    requests: &mut mpsc::Receiver<ReloadRequest>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
@@ -170,6 +197,29 @@ async fn wait_for_stop(audit: &Audit, reload: &Reload) -> anyhow::Result<()> {
                 reopen(audit).await;
                 reload.run();
             }
+            Some(request) = requests.recv() => {
+                if request.send(reload.run()).is_err() {
+                    tracing::debug!("nobody waits to hear how the reload went");
+                }
+            }
+        }
+    }
+}
+
+/// A listener's kind and place, in words.
+fn described(kind: &ListenerKind) -> (&'static str, String) {
+    let list = |items: Vec<String>| items.join(", ");
+    match kind {
+        ListenerKind::Transparent {
+            interfaces, ports, ..
+        } => {
+            let ports = ports.iter().map(|port| format!(":{port}")).collect();
+            let place = format!("{} on {}", list(ports), interfaces.join(", "));
+            ("transparent", place)
+        }
+        ListenerKind::Published { listen, .. } => {
+            let listen = listen.iter().map(ToString::to_string).collect();
+            ("published", list(listen))
         }
     }
 }
@@ -226,7 +276,7 @@ fn raise_file_limit() {
 
 /// A number that differs from run to run: the seconds of the clock are enough for that.
 fn random_run() -> u32 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seconds = now.map_or(0, |since| since.as_secs());
     u32::try_from(seconds & 0x7fff_ffff).unwrap_or(0)
 }

@@ -74,6 +74,19 @@ impl AuditError {
     }
 }
 
+/// How the record is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordHealth {
+    /// Why it cannot be kept; `None` while it is.
+    pub error: Option<String>,
+    /// Accepted entries that wait for the writer, at most 4,096.
+    pub waiting: usize,
+    /// Entries written since the start.
+    pub written: u64,
+    /// Events missing in the record, of which it does not say so yet.
+    pub unrecorded: u64,
+}
+
 /// A handle of the writer; cheap to clone. When the last one is dropped the writer writes what it
 /// accepted and ends; [`Audit::finish`] waits for that.
 #[derive(Clone, Debug)]
@@ -165,9 +178,25 @@ impl Audit {
 
     /// How many of the accepted entries are written: the file has the line, and the store, where
     /// there is one, has committed the event. What is written survives the end of the process,
-    /// however it ends; at most 4,608 accepted entries (the queue and one batch) are not written.
+    /// however it ends. A quiet decision is written once the store has counted it; at most 4,608 accepted entries (the queue and one batch) are not written.
     pub fn written(&self) -> u64 {
         self.counts.written.load(Ordering::Acquire)
+    }
+
+    /// How the record is doing at this moment.
+    pub fn health(&self) -> RecordHealth {
+        let error = match &*self.health.borrow() {
+            Health::Writing => None,
+            Health::Failing(error) => Some(error.to_string()),
+            Health::Ended(Ok(())) => Some(AuditError::Ended.to_string()),
+            Health::Ended(Err(error)) => Some(error.to_string()),
+        };
+        RecordHealth {
+            error,
+            waiting: self.entries.max_capacity() - self.entries.capacity(),
+            written: self.written(),
+            unrecorded: self.counts.unrecorded.load(Ordering::Relaxed),
+        }
     }
 
     /// Opens the file of the EVE lines again, after a rotation has moved it away. Lines accepted

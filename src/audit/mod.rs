@@ -3,6 +3,7 @@
 //! Owns formats, the file, the store that can be asked, and the copies for syslog and the journal.
 //! What is recorded is decided in `inspect`, and when it happened is passed in.
 
+mod batch;
 mod encode;
 mod eve;
 mod forward;
@@ -22,10 +23,12 @@ use std::time::SystemTime;
 use crate::inspect::Record;
 
 pub use encode::encode;
-pub use handle::{Audit, AuditError};
+pub use handle::{Audit, AuditError, RecordHealth};
 pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};
-pub use store::{Filter, Hits, Reader, Store, StoreError};
+pub use store::{
+    Filter, HOUR, Hits, Latest, Point, Reader, Series, Store, StoreError, Story, Told,
+};
 
 /// What all records of one session share.
 #[derive(Clone, Debug, PartialEq, Eq)]

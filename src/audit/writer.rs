@@ -3,7 +3,8 @@
 //! A batch counts as written once the output has its lines and the store has committed its events.
 //! Where one of the two fails, the other has the batch, the failing one is tried again with the same
 //! batch until it takes it, and nothing more is accepted meanwhile: neither ever has a gap or an
-//! event twice. The copies for syslog and the journal follow, and hold up nothing.
+//! event twice. A decision of a quiet rule has no line; it is in the batch, and grows the rule's count
+//! in the store. The copies for syslog and the journal follow, and hold up nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::batch::Batch;
 use super::forward::Forwarder;
 use super::handle::Counts;
 use super::lines::Lines;
@@ -62,7 +64,7 @@ pub(super) struct Writer {
     reopenings: mpsc::Receiver<Reopening>,
     counts: Arc<Counts>,
     /// The batch at hand, for the store and the copies.
-    rows: Vec<Row>,
+    batch: Batch,
     stored: bool,
     failing_since: Option<SystemTime>,
     /// When to look at what is too old or too much, if no batch brings that about.
@@ -96,7 +98,7 @@ impl Writer {
             stopped,
             reopenings,
             counts,
-            rows: Vec::new(),
+            batch: Batch::default(),
             stored: true,
             failing_since: None,
             retain_at: Instant::now(),
@@ -159,12 +161,18 @@ impl Writer {
             record,
         } = entry;
         let line = encode::line(*timestamp, session, record);
+        if record.is_quiet() {
+            if self.outputs.store.is_some() {
+                self.batch.quiet.push(Row::of(*timestamp, &line, b""));
+            }
+            return;
+        }
         let buffer = self.outputs.lines.buffer();
         let start = buffer.len();
         encode::write(&line, buffer);
         if self.outputs.store.is_some() || !self.outputs.forwarders.is_empty() {
             let text = buffer.get(start..).unwrap_or_default();
-            self.rows.push(Row::of(*timestamp, &line, text));
+            self.batch.rows.push(Row::of(*timestamp, &line, text));
         }
     }
 
@@ -192,7 +200,7 @@ impl Writer {
         );
         let (text, row) = notice::unrecorded(SystemTime::now(), since, unrecorded);
         self.outputs.lines.buffer().extend_from_slice(&text);
-        self.rows.push(row);
+        self.batch.rows.push(row);
         self.write_out()
     }
 
@@ -203,7 +211,8 @@ impl Writer {
         while let Err(error) = self.attempt() {
             self.wait(error, &mut deadline)?;
         }
-        for row in self.rows.drain(..) {
+        self.batch.quiet.clear();
+        for row in self.batch.rows.drain(..) {
             for forwarder in &self.outputs.forwarders {
                 forwarder.offer(&row);
             }
@@ -222,7 +231,7 @@ impl Writer {
         if let Some(store) = &mut self.outputs.store
             && !self.stored
         {
-            store.write(&self.rows)?;
+            store.write_batch(&self.batch)?;
             self.stored = true;
         }
         lines
@@ -252,7 +261,8 @@ impl Writer {
 
     fn give_up(&mut self) -> AuditError {
         let unwritten = self.outputs.lines.waiting();
-        let unstored = if self.stored { 0 } else { self.rows.len() };
+        let batch = self.batch.rows.len() + self.batch.quiet.len();
+        let unstored = if self.stored { 0 } else { batch };
         let (output, mut lines) = match &self.outputs.store {
             Some(store) if unstored > unwritten => (store.path().display().to_string(), unstored),
             Some(_) | None => (self.outputs.lines.name().to_owned(), unwritten),

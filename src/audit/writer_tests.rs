@@ -13,7 +13,9 @@ use tokio::runtime::Builder;
 use crate::audit::lines::MODE;
 use crate::audit::{Audit, Filter, Reader, Session};
 use crate::config::{OnFailure, StoreSettings};
-use crate::inspect::{Event, Record};
+use crate::ftp::Verb;
+use crate::inspect::{Command, Event, Record};
+use crate::rules::{Policy, Request};
 
 use super::*;
 
@@ -320,6 +322,74 @@ fn going_on_without_a_record_is_counted_and_goes_on_the_record() {
         let rows = stored(&settings);
         assert_eq!(rows.len(), lines.len());
         assert!(rows.iter().any(|row| row.kind == "events-unrecorded"));
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+fn quiet_entry(flow_id: u64, verb: Verb) -> Entry {
+    let mut entry = entry(flow_id);
+    let text = "rules:\n  - { id: hush, allow: true, command: [USER, NOOP], audit: quiet }\n  - { id: no, deny: true, audit: quiet }\n";
+    let policy = Policy::parse("edge.yaml", text).unwrap();
+    let ip = entry.session.client.ip();
+    entry.record = Record {
+        user: Some("anna".into()),
+        event: Event::Decided {
+            verdict: policy.decide(&Request::new("lan", ip, ip, &verb)),
+            command: Command {
+                verb,
+                argument: None,
+                path: None,
+            },
+        },
+    };
+    entry
+}
+
+#[test]
+fn a_quiet_allow_counts_for_its_rule_and_leaves_no_line() {
+    run(async {
+        let folder = folder("quiet");
+        let (disk, settings) = (Disk::default(), store(&folder));
+        let opened = Store::open(&settings).unwrap();
+        let audit = start(&disk, Some(opened), OnFailure::Deny);
+        audit.accept(entry(1)).await.unwrap();
+        for verb in [Verb::User, Verb::Noop, Verb::Noop, Verb::Dele] {
+            audit.accept(quiet_entry(1, verb)).await.unwrap();
+        }
+        audit.finish().await.unwrap();
+        assert_eq!(audit.written(), 5);
+        assert_eq!(disk.flow_ids().len(), 2, "the start and the deny");
+        let kinds: Vec<String> = stored(&settings).into_iter().map(|row| row.kind).collect();
+        assert_eq!(kinds, ["session-start", "decision"]);
+        let hits = Reader::open(&settings.path).unwrap().hits(3).unwrap();
+        let shown: Vec<_> = hits.iter().map(|h| (h.rule.as_str(), h.hits)).collect();
+        assert_eq!(shown, [("hush", 3), ("no", 1)]);
+        assert!(hits[0].first_use > 0 && hits[0].first_use <= hits[0].last_use);
+        assert_eq!(hits[0].clients, [], "they leave no event");
+        fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
+fn a_quiet_decision_is_refused_while_it_cannot_be_counted_and_counts_once() {
+    run(async {
+        let folder = folder("quiet-fails");
+        let (disk, settings) = (Disk::default(), store(&folder));
+        let opened = Store::open(&settings).unwrap();
+        let audit = start(&disk, Some(opened), OnFailure::Deny);
+        let locked = lock(&settings);
+        let mut accepted = 0;
+        while audit.accept(quiet_entry(1, Verb::Noop)).await.is_ok() {
+            accepted += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(accepted > 0);
+        assert_eq!(audit.written(), 0);
+        drop(locked);
+        audit.finish().await.unwrap();
+        let hits = Reader::open(&settings.path).unwrap().hits(0).unwrap();
+        assert_eq!(hits[0].hits, accepted);
+        assert_eq!(audit.written(), accepted);
         fs::remove_dir_all(folder).unwrap();
     });
 }

@@ -78,8 +78,8 @@ impl Source {
     pub(super) fn open(&self) -> anyhow::Result<Option<Reader>> {
         let path = match &self.store {
             Some(path) => path.clone(),
-            None => match app::load(&self.config)? {
-                Some(config) => self.store_of(&config)?,
+            None => match app::places(&self.config)? {
+                Some(places) => self.store_of(&places.audit)?,
                 None => return Ok(None),
             },
         };
@@ -119,13 +119,16 @@ pub struct AuditArgs {
     /// The whole story of one session: its number (the last one that had it) or its flow id.
     #[arg(long, value_name = "N")]
     session: Option<u64>,
+    /// Only the last N of the events that fit, 1 to 100,000; printed oldest first all the same.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    last: Option<u32>,
     /// Print the EVE lines as they were written.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Print CSV; a text that begins with = + - or @ gets ' in front.
     #[arg(long)]
     csv: bool,
-    /// Go on with what comes; begins with the last 10 events unless --since or --session says otherwise.
+    /// Go on with what comes; begins with the last 10 events unless --last, --since or --session says otherwise.
     #[arg(long, short)]
     follow: bool,
 }
@@ -140,13 +143,21 @@ pub(super) fn run(args: &AuditArgs) -> anyhow::Result<Outcome> {
     };
     let filter = filter(args, &reader)?;
     let from_end = args.follow && filter.since.is_none() && filter.flow.is_none();
-    let mut at = match from_end {
-        true => reader.before_last(FOLLOW_FROM)?,
-        false => 0,
-    };
     if !say(&head(args))? {
         return Ok(Outcome::Good);
     }
+    let mut at = match args.last {
+        Some(count) => {
+            let (rows, at) = last(&reader, &filter, count)?;
+            let text: String = rows.iter().map(|row| shown(args, row)).collect();
+            if !say(&text)? || !args.follow {
+                return Ok(Outcome::Good);
+            }
+            at
+        }
+        None if from_end => reader.before_last(FOLLOW_FROM)?,
+        None => 0,
+    };
     loop {
         let (mut text, mut result) = (String::new(), Ok(true));
         at = reader.events(&filter, at, |row| {
@@ -165,6 +176,23 @@ pub(super) fn run(args: &AuditArgs) -> anyhow::Result<Outcome> {
         }
         thread::sleep(FOLLOW);
     }
+}
+
+/// The last events that fit, oldest first, and the place behind which others follow.
+fn last(reader: &Reader, filter: &Filter, count: u32) -> anyhow::Result<(Vec<Row>, i64)> {
+    let count = usize::try_from(count)?;
+    let newest = reader.newest()?;
+    let (mut rows, mut before) = (Vec::new(), Some(newest.saturating_add(1)));
+    while let Some(place) = before
+        && rows.len() < count
+    {
+        let found = reader.latest(filter, Some(place), count - rows.len())?;
+        rows.extend(found.rows);
+        before = found.next;
+    }
+    rows.reverse();
+    // 0 would begin at the first event again.
+    Ok((rows, newest))
 }
 
 fn filter(args: &AuditArgs, reader: &Reader) -> anyhow::Result<Filter> {

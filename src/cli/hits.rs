@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::app::{self, Outcome};
 use crate::audit::{Hits, Reader, micros};
-use crate::config::Config;
+use crate::config::{AuditSettings, Config};
 
 use super::asking::Source;
 use super::show::{Table, say, size};
@@ -54,7 +54,7 @@ pub(super) fn run(args: &HitsArgs) -> anyhow::Result<Outcome> {
     let Some(config) = app::load(&args.source.config)? else {
         return Ok(Outcome::Problems);
     };
-    let path = args.source.store_of(&config)?;
+    let path = args.source.store_of(&config.audit)?;
     let reader = Reader::open(&path)?;
     let from = SystemTime::now().checked_sub(span).map_or(0, micros);
     let begun = reader.begun()?;
@@ -162,11 +162,11 @@ impl Source {
     ///
     /// # Errors
     /// Tells that the configuration has none.
-    pub(super) fn store_of(&self, config: &Config) -> anyhow::Result<PathBuf> {
+    pub(super) fn store_of(&self, audit: &AuditSettings) -> anyhow::Result<PathBuf> {
         if let Some(path) = &self.store {
             return Ok(path.clone());
         }
-        let store = config.audit.store.as_ref().map(|store| store.path.clone());
+        let store = audit.store.as_ref().map(|store| store.path.clone());
         let config = self.config.display();
         store.with_context(|| {
             format!("{config} has no `audit: {{ store: … }}`; add it, or name a file by --store")

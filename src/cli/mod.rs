@@ -2,10 +2,12 @@
 
 mod asking;
 mod hits;
+mod live;
 mod replay_rules;
 mod show;
 mod story;
 mod times;
+mod top;
 mod why;
 
 use std::io::{self, Write};
@@ -21,6 +23,7 @@ pub use why::Why;
 
 pub use asking::{AuditArgs, Source};
 pub use hits::HitsArgs;
+pub use live::{LiveArgs, Running};
 pub use replay_rules::ReplayArgs;
 
 /// The FTP gate for Linux edges.
@@ -50,12 +53,31 @@ pub enum Task {
     Check(ConfigFile),
     /// Print what each rule has done: hits, bytes, first and last use, and who.
     ///
-    /// Asks the store that `audit: { store: … }` names, also while portcullis runs.
+    /// Asks the store that `audit: { store: … }` names, also while portcullis runs. Rules with
+    /// `audit: quiet` count like others; of theirs, the clients that are named lack the quiet decisions.
     Hits(HitsArgs),
     /// Print events of the record: by time, rule, user, client, path, outcome, event or session.
     ///
     /// Asks the store that `audit: { store: … }` names, also while portcullis runs.
     Audit(AuditArgs),
+    /// Print the sessions at this moment: who, what they do, and by which rule.
+    ///
+    /// Asks the gate that runs, by the socket that `admin: { socket: … }` names.
+    Sessions(LiveArgs),
+    /// Print the pinholes at this moment: who may dial where, for which session and rule.
+    ///
+    /// Asks the gate that runs, by the socket that `admin: { socket: … }` names.
+    Pinholes(LiveArgs),
+    /// Show sessions and pinholes live in the terminal.
+    ///
+    /// Asks the gate that runs, by the socket that `admin: { socket: … }` names.
+    Top(Running),
+    /// Have the gate that runs read its rules again.
+    ///
+    /// New rules decide from the next command of every session on. Files with problems change nothing,
+    /// and the problems are printed; exit code 1 then. SIGHUP does the same, and opens the record's
+    /// file again.
+    Reload(Running),
     /// Decide recorded commands again by the rules of a configuration, and print what would change.
     ///
     /// Reads EVE lines of portcullis; what is compared is whether a command passes, and the reply to
@@ -109,6 +131,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Task::Check(file) => app::check(&file.config),
         Task::Hits(args) => hits::run(&args),
         Task::Audit(args) => asking::run(&args),
+        Task::Sessions(args) => live::sessions(&args),
+        Task::Pinholes(args) => live::pinholes(&args),
+        Task::Top(running) => top::run(&running),
+        Task::Reload(running) => live::reload(&running),
         Task::ReplayRules(args) => replay_rules::run(&args),
         Task::Why(why) => {
             let file = why.file.config.clone();

@@ -25,6 +25,11 @@ pub(super) static CONFIGURATION: LazyLock<Section> = LazyLock::new(|| {
         ),
         Key::required("audit", Shape::Map(&AUDIT), "Where the record goes."),
         Key::optional(
+            "admin",
+            Shape::Map(&ADMIN),
+            "How it is asked while it runs.",
+        ),
+        Key::optional(
             "kernel",
             Shape::Map(&KERNEL),
             "What portcullis calls its own in the kernel.",
@@ -179,6 +184,32 @@ pub(super) static AUDIT: LazyLock<Section> = LazyLock::new(|| {
             "journald",
             Shape::Boolean,
             "Whether the journal gets a copy.",
+        ),
+    ])
+});
+
+/// `admin`.
+pub(super) static ADMIN: LazyLock<Section> = LazyLock::new(|| {
+    Section::new(vec![
+        Key::optional(
+            "socket",
+            Shape::Pattern("^/"),
+            "The unix socket that sessions, pinholes, top and reload ask.",
+        ),
+        Key::optional(
+            "group",
+            Shape::Pattern("^."),
+            "The group that may use the socket as well.",
+        ),
+        Key::optional(
+            "page",
+            Shape::Pattern("^(127\\.|\\[).*:[0-9]+$"),
+            "The loopback address and port of the page and the metrics.",
+        ),
+        Key::optional(
+            "token-file",
+            Shape::Pattern("^/"),
+            "The file with the token that opens the page.",
         ),
     ])
 });

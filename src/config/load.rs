@@ -9,7 +9,10 @@ use std::sync::Arc;
 use crate::rules::{DataPath, Policy};
 use crate::yaml::{self, MAX_FILE, Node, Problem, Problems, Report, Source};
 
-use super::{Config, Kernel, Limits, Listener, audit, keys, listeners, settings};
+use super::{
+    AdminSettings, AuditSettings, Config, Kernel, Limits, Listener, admin, audit, keys, listeners,
+    settings,
+};
 
 /// Loads a configuration file and the policies it names, and gives the warnings with them.
 ///
@@ -36,6 +39,45 @@ pub fn load(path: &Path, interfaces: &BTreeSet<String>) -> Result<(Config, Probl
     }
 }
 
+/// Where a configuration puts what others ask by: the record and the socket.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Where the record goes.
+    pub audit: AuditSettings,
+    /// How it is asked while it runs.
+    pub admin: AdminSettings,
+}
+
+/// Reads `audit` and `admin` of a configuration file alone: what asks a gate that runs, or its store,
+/// works while rules are being edited.
+///
+/// # Errors
+/// Gives every problem of the two sections, or of the file as YAML.
+pub fn places(path: &Path) -> Result<Places, Problems> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|reason| one(Problem::of_file(name.as_str(), reason)))?;
+    let source = Arc::new(Source::new(name, text));
+    let root = yaml::parse(&source)?;
+    let mut report = Report::new(source);
+    let read = report
+        .section(&root, "the configuration", &keys::CONFIGURATION)
+        .and_then(|mut map| {
+            let audit = map.required("audit", &mut report);
+            let audit = audit.and_then(|node| audit::read(node, &mut report));
+            let admin = match map.optional("admin") {
+                Some(node) => admin::read(node, &mut report),
+                None => Some(AdminSettings::default()),
+            };
+            let (audit, admin) = (audit?, admin?);
+            Some(Places { audit, admin })
+        });
+    let failed = report.has_errors();
+    match read {
+        Some(places) if !failed => Ok(places),
+        _ => Err(report.finish()),
+    }
+}
+
 struct Loader<'a> {
     report: Report,
     /// Where paths in the file begin.
@@ -56,6 +98,10 @@ impl Loader<'_> {
         let audit = map
             .required("audit", &mut self.report)
             .and_then(|node| audit::read(node, &mut self.report));
+        let admin = match map.optional("admin") {
+            Some(node) => admin::read(node, &mut self.report),
+            None => Some(AdminSettings::default()),
+        };
         let kernel = match map.optional("kernel") {
             Some(node) => settings::kernel(node, &mut self.report),
             None => Kernel::default(),
@@ -66,6 +112,7 @@ impl Loader<'_> {
             listeners: listeners?,
             limits,
             audit: audit?,
+            admin: admin?,
             kernel,
         })
     }

@@ -14,6 +14,7 @@ use ipnet::Ipv6Net;
 
 use crate::rules::{DataPath, Policy, Window};
 
+mod admin;
 mod audit;
 mod interfaces;
 mod keys;
@@ -21,9 +22,10 @@ mod listeners;
 mod load;
 mod settings;
 
+pub use admin::{AdminSettings, PageSettings, SocketSettings};
 pub use audit::{AuditSettings, OnFailure, StoreSettings, SyslogPeer};
 pub use interfaces::interface_names;
-pub use load::load;
+pub use load::{Places, load, places};
 
 /// Gives the JSON Schema of configuration files.
 pub fn schema() -> serde_json::Value {
@@ -39,6 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where the record goes.
     pub audit: AuditSettings,
+    /// How it is asked while it runs.
+    pub admin: AdminSettings,
     /// What portcullis calls its own in the kernel.
     pub kernel: Kernel,
 }

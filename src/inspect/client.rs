@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ftp::{self, Argument, CommandFault, Ending, LineError, Verb};
-use crate::rules::{Decision, Grants, Loudness, Reaction, Request, RuleName, Tls, Verdict};
+use crate::rules::{Decision, Grants, Reaction, Request, RuleName, Tls, Verdict};
 
 use super::announce::Claim;
 use super::forms::PassiveForm;
@@ -111,12 +111,10 @@ impl Inspector {
         }
         let decision = verdict.decision.clone();
         let (rule, grants) = (Arc::clone(&verdict.rule), verdict.grants.clone());
-        if decision != Decision::Allow || verdict.audit != Loudness::Quiet {
-            self.record(Event::Decided {
-                command: shown.clone(),
-                verdict,
-            });
-        }
+        self.record(Event::Decided {
+            command: shown.clone(),
+            verdict,
+        });
         if let Decision::Deny(reply) = decision {
             return self.answer(&reply);
         }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::ftp::Verb;
 use crate::pinhole::{Counters, Pinhole, PinholeId};
-use crate::rules::{RuleName, Verdict, Window};
+use crate::rules::{Decision, Loudness, RuleName, Verdict, Window};
 
 /// One of the two ends of a control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,17 @@ pub struct Record {
     pub user: Option<Arc<str>>,
     /// What happened.
     pub event: Event,
+}
+
+impl Record {
+    /// Whether it is an allow by a rule with `audit: quiet`: it counts for its rule and leaves no line.
+    pub fn is_quiet(&self) -> bool {
+        matches!(
+            &self.event,
+            Event::Decided { verdict, .. }
+                if verdict.decision == Decision::Allow && verdict.audit == Loudness::Quiet
+        )
+    }
 }
 
 /// Something that goes on the record.

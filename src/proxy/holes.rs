@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -118,14 +118,13 @@ impl Holes {
         self.shared
             .flows
             .follow(Key::from(&pinhole), self.session, id, self.news.clone());
-        kernel
-            .firewall
-            .open(pinhole, lifetime)
-            .await
-            .map_err(|error| {
-                tracing::warn!(session = self.session, %pinhole, "pinhole not opened: {error}");
-                "the firewall did not take it".to_owned()
-            })
+        let began = Instant::now();
+        let opened = kernel.firewall.open(pinhole, lifetime).await;
+        self.shared.monitor.pinhole_took(began.elapsed());
+        opened.map_err(|error| {
+            tracing::warn!(session = self.session, %pinhole, "pinhole not opened: {error}");
+            "the firewall did not take it".to_owned()
+        })
     }
 
     fn open_relay(

@@ -18,6 +18,7 @@ use crate::audit::Audit;
 use crate::config::Limits;
 use crate::conntrack::Watcher;
 use crate::firewall::Firewall;
+use crate::monitor::Monitor;
 use crate::net::Ports;
 use crate::rules::Window;
 
@@ -34,6 +35,7 @@ pub struct Shared {
     windows: Vec<Window>,
     ports: Ports,
     audit: Audit,
+    monitor: Arc<Monitor>,
     flows: Arc<Flows>,
     counts: Arc<Counts>,
     sessions_begun: AtomicU64,
@@ -64,6 +66,8 @@ pub struct Parts {
     pub ports: Ports,
     /// Where records go.
     pub audit: Audit,
+    /// Who watches.
+    pub monitor: Arc<Monitor>,
     /// Where the kernel's news of data connections arrive.
     pub flows: Arc<Flows>,
     /// A number that differs from run to run.
@@ -81,6 +85,7 @@ impl Shared {
             windows,
             ports,
             audit,
+            monitor,
             flows,
             run,
             stop,
@@ -92,6 +97,7 @@ impl Shared {
             windows,
             ports,
             audit,
+            monitor,
             flows,
             counts,
             sessions_begun: AtomicU64::new(0),

@@ -12,6 +12,8 @@ use crate::inspect::{
     Action, EndReason, Event, Inspector, ListenerRules, PinholeNews, Record, Settings, Side,
 };
 
+use crate::monitor::Watched;
+
 use super::counts::Place;
 use super::flows::News;
 use super::holes::Holes;
@@ -26,6 +28,7 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     id: u64,
     about: Arc<audit::Session>,
+    watched: Watched,
     inspector: Inspector,
     client: Leg,
     server: Leg,
@@ -48,6 +51,8 @@ impl Session {
         (client, server): (TcpStream, TcpStream),
         place: Place,
     ) -> Self {
+        let about = Arc::new(about);
+        let watched = shared.monitor.watch(&about, SystemTime::now());
         let (holes, news) = Holes::new(Arc::clone(&shared), about.id, settings.legs);
         Self {
             id: about.id,
@@ -61,7 +66,8 @@ impl Session {
             closing: false,
             _place: place,
             shared,
-            about: Arc::new(about),
+            about,
+            watched,
         }
     }
 
@@ -117,7 +123,9 @@ impl Session {
             Side::Server => (&mut self.server, &mut self.inspector),
         };
         inspector.handle_clock(jiff::Timestamp::now(), now);
+        let monitor = self.watched.monitor();
         let taken = leg.take(|bytes, urgent| {
+            let began = Instant::now();
             if urgent && side == Side::Client {
                 inspector.handle_urgent();
             }
@@ -125,6 +133,7 @@ impl Session {
                 Side::Client => inspector.handle_client(bytes, now),
                 Side::Server => inspector.handle_server(bytes, now),
             }
+            monitor.inspection_took(began.elapsed());
         });
         match taken {
             Ok(Taken::Bytes | Taken::Nothing) => {}
@@ -185,9 +194,11 @@ impl Session {
         if self.unrecorded {
             return;
         }
+        let timestamp = SystemTime::now();
+        self.watched.observe(&record, timestamp);
         let session = Arc::clone(&self.about);
         let entry = Entry {
-            timestamp: SystemTime::now(),
+            timestamp,
             session,
             record,
         };
@@ -258,6 +269,7 @@ pub(super) async fn record_refusal(shared: &Shared, about: audit::Session, reaso
             event: ended,
         },
     );
+    shared.monitor.turned_away(&record);
     let entry = Entry {
         timestamp: SystemTime::now(),
         session: Arc::new(about),

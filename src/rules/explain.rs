@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::yaml::Source;
 
-use super::rule::Rule;
+use super::rule::{Rule, RuleAction};
 use super::{Channel, Class, Field, Policy, Request, RuleName, Verdict};
 
 /// Bytes of a written condition that are shown.
@@ -68,6 +68,27 @@ pub fn explain(policy: &Policy, request: &Request<'_>) -> Explanation {
             .map(|(rule, source)| excerpt(rule, source)),
         passed_over,
     }
+}
+
+/// A rule of a policy, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenRule {
+    /// Its name.
+    pub name: Arc<RuleName>,
+    /// Whether it allows.
+    pub allows: bool,
+    /// Its lines; `None` where the policy was not read from a file.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// Gives the rule with this id, as it is written.
+pub fn written_rule(policy: &Policy, id: &str) -> Option<WrittenRule> {
+    let rule = policy.rules().iter().find(|rule| rule.name.id == id)?;
+    Some(WrittenRule {
+        name: Arc::clone(&rule.name),
+        allows: rule.action == RuleAction::Allow,
+        excerpt: policy.source().map(|source| excerpt(rule, source)),
+    })
 }
 
 /// The lines of a rule, without blank ones and comments behind it.

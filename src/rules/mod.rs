@@ -183,7 +183,7 @@ pub fn schema() -> serde_json::Value {
 
 pub use class::Class;
 pub(crate) use compile::is_name;
-pub use explain::{Excerpt, Explanation, PassedOver, explain};
+pub use explain::{Excerpt, Explanation, PassedOver, WrittenRule, explain, written_rule};
 pub use field::Field;
 pub(crate) use glob::Glob;
 pub use grants::{DataPath, Grants, Mask, Tls, Window};

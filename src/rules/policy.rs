@@ -125,6 +125,19 @@ impl Policy {
         self.rules.iter().map(|rule| &rule.name)
     }
 
+    /// Its rules in the order written, each with whether it allows; the built-in one aside.
+    pub fn actions(&self) -> impl Iterator<Item = (&Arc<RuleName>, bool)> {
+        let allows = |rule: &Rule| rule.action == RuleAction::Allow;
+        self.rules
+            .iter()
+            .map(move |rule| (&rule.name, allows(rule)))
+    }
+
+    /// The file it was read from, as it was named; `built-in` for one that was not read.
+    pub fn file(&self) -> &str {
+        self.source.as_deref().map_or("built-in", Source::name)
+    }
+
     /// Whether any rule looks at paths, so that the session's directory must be known.
     pub fn uses_paths(&self) -> bool {
         self.uses_paths

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use portcullis::inspect::Event;
+use portcullis::inspect::{Event, Record};
 use portcullis::rules::Loudness;
 
 use crate::dialogue::{BEHIND_NAT, Dialogue};
@@ -19,7 +19,7 @@ fn decisions(dialogue: &Dialogue) -> Vec<(String, Loudness)> {
 }
 
 #[test]
-fn a_quiet_allow_leaves_no_decision_and_a_deny_always_does() {
+fn each_decision_is_told_and_says_how_loud_it_is() {
     let policy = "rules:
   - {id: no, deny: true, command: [DELE], audit: quiet}
   - {id: hush, allow: true, command: [NOOP], audit: quiet}
@@ -35,10 +35,18 @@ fn a_quiet_allow_leaves_no_decision_and_a_deny_always_does() {
     assert_eq!(
         decisions(&dialogue),
         [
+            ("NOOP".to_owned(), quiet),
             ("SYST".to_owned(), Loudness::Alert),
             ("DELE".to_owned(), quiet),
         ]
     );
+    let user = None;
+    let records = dialogue.records.into_iter();
+    let hushed = records.filter(|event| {
+        let (user, event) = (user.clone(), event.clone());
+        Record { user, event }.is_quiet()
+    });
+    assert_eq!(hushed.count(), 1, "a deny is never quiet");
 }
 
 #[test]

@@ -5,8 +5,11 @@
 //! `synchronous = NORMAL` a power cut may take the last transactions, and leaves the database sound.
 
 mod ask;
+mod find;
 mod retain;
 mod schema;
+mod series;
+mod story;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -14,8 +17,14 @@ use std::path::{Path, PathBuf};
 use rusqlite::ffi::ErrorCode;
 use thiserror::Error;
 
-pub use ask::{Filter, Hits, Reader};
+pub use ask::{Hits, Reader};
+pub use find::{Filter, Latest};
+pub use series::{Point, Series};
+pub use story::{Story, Told};
 pub use write::Store;
+
+/// An hour in microseconds, the step of [`Reader::series`].
+pub const HOUR: i64 = 3_600_000_000;
 
 /// Why the store cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -51,6 +60,16 @@ pub enum StoreError {
         found: i64,
         /// The last schema that is known here.
         known: i64,
+    },
+    /// It was written by an earlier program, and lacks what is asked.
+    #[error("audit store {} has schema {found}, and this question needs schema {needed}; the next `portcullis run` brings it there", path.display())]
+    OlderSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The schema that has it.
+        needed: i64,
     },
     /// It is a database, but not one of portcullis.
     #[error("{} is a database of another program; name another file in `audit: store`", path.display())]

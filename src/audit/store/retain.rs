@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::TransactionBehavior;
 
 use super::super::row::micros;
-use super::{Store, StoreError};
+use super::{HOUR, Store, StoreError};
 
 /// Events that one step takes out at most, more than a batch brings in: some milliseconds of work.
 const STEP: i64 = 600;
@@ -14,9 +14,10 @@ const STEP: i64 = 600;
 const VACUUM_STEP: i64 = 256;
 
 impl Store {
-    /// Takes out at most 600 events that are too old or too many; true where there is more to do.
+    /// Takes out at most 600 events that are too old or too many, and as many counts of hours that are
+    /// too old; true where there is more to do.
     ///
-    /// The counts of the rules stay as they are.
+    /// The counts of the rules as a whole stay as they are.
     ///
     /// # Errors
     /// Gives what SQLite said; nothing was taken out then.
@@ -39,6 +40,12 @@ impl Store {
                 "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?1)";
             taken = transaction.prepare_cached(first)?.execute([STEP])?;
         }
+        // An hour goes once all of it is too old.
+        let hours = "DELETE FROM hours WHERE (file, id, hour) IN
+            (SELECT file, id, hour FROM hours WHERE hour <= ?1 ORDER BY hour LIMIT ?2)";
+        let hours = transaction
+            .prepare_cached(hours)?
+            .execute([before.saturating_sub(HOUR), STEP])?;
         // A session goes with the last of its events; one still running has its own to come.
         let sessions = "DELETE FROM sessions WHERE flow IN (SELECT flow FROM sessions
             WHERE started < ifnull((SELECT min(time) FROM events), ?1) AND NOT EXISTS
@@ -61,7 +68,7 @@ impl Store {
             // One page a step of the statement.
             while pages.next()?.is_some() {}
         }
-        Ok(taken > 0 || free > 3 * VACUUM_STEP)
+        Ok(taken > 0 || hours > 0 || free > 3 * VACUUM_STEP)
     }
 
     /// Bytes of the pages in use, the write-ahead log aside.

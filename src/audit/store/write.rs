@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use crate::config::StoreSettings;
 
 use super::super::Row;
-use super::{StoreError, folder, schema};
+use super::super::batch::Batch;
+use super::{HOUR, StoreError, folder, schema};
 
 /// How long another process may hold the database before a write fails and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,14 +76,22 @@ impl Store {
     /// Gives what SQLite said; nothing of the batch is in the database, or all of it, and then the
     /// next attempt finds that out and writes nothing twice.
     pub fn write(&mut self, rows: &[Row]) -> Result<(), StoreError> {
-        if rows.is_empty() {
+        self.write_batch(&Batch {
+            rows: rows.to_vec(),
+            ..Batch::default()
+        })
+    }
+
+    /// The same with what is counted alone.
+    pub(in crate::audit) fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
             return Ok(());
         }
-        let result = self.try_write(rows);
+        let result = self.try_write(batch);
         result.map_err(|error| StoreError::unwritten(&self.settings.path, &error))
     }
 
-    fn try_write(&mut self, rows: &[Row]) -> rusqlite::Result<()> {
+    fn try_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -93,11 +102,18 @@ impl Store {
             return Ok(());
         }
         let mut seq = next;
-        for row in rows {
+        for row in &batch.rows {
             insert(&transaction, seq, row)?;
-            count(&transaction, row)?;
+            count_session(&transaction, row)?;
+            count_rule(&transaction, row)?;
             seq += 1;
         }
+        for row in &batch.quiet {
+            name_user(&transaction, row)?;
+            count_rule(&transaction, row)?;
+        }
+        // Each batch moves it: that tells whether a batch is in.
+        seq = seq.max(next + 1);
         transaction
             .prepare_cached("UPDATE state SET next = ?1")?
             .execute([seq])?;
@@ -168,8 +184,18 @@ fn insert(transaction: &Transaction<'_>, seq: i64, row: &Row) -> rusqlite::Resul
     Ok(())
 }
 
-/// Carries a row into `sessions` and `rules`.
-fn count(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
+/// A quiet USER names the user of a session that is known.
+fn name_user(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
+    if row.verb.as_deref() == Some("USER") {
+        let mut update =
+            transaction.prepare_cached("UPDATE sessions SET user = ?2 WHERE flow = ?1")?;
+        update.execute(params![signed(row.flow), row.user])?;
+    }
+    Ok(())
+}
+
+/// Carries a row into `sessions`.
+fn count_session(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
     let bytes = signed(row.bytes.unwrap_or(0));
     let transfer = i64::from(row.kind == "transfer");
     let decision = i64::from(row.kind == "decision");
@@ -199,6 +225,14 @@ fn count(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
             bytes,
         ])?;
     }
+    Ok(())
+}
+
+/// Carries a row into `rules` and `hours`.
+fn count_rule(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
+    let bytes = signed(row.bytes.unwrap_or(0));
+    let transfer = i64::from(row.kind == "transfer");
+    let decision = i64::from(row.kind == "decision");
     if let (Some(rule), Some(at)) = (&row.rule, &row.rule_at)
         && decision + transfer > 0
     {
@@ -210,6 +244,13 @@ fn count(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
                  last_use = max(last_use, excluded.last_use)",
         )?;
         upsert.execute(params![file_of(at), rule, at, decision, bytes, row.time])?;
+        let mut upsert = transaction.prepare_cached(
+            "INSERT INTO hours (file, id, hour, hits, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (file, id, hour) DO UPDATE SET hits = hits + excluded.hits,
+                 bytes = bytes + excluded.bytes",
+        )?;
+        let hour = row.time - row.time.rem_euclid(HOUR);
+        upsert.execute(params![file_of(at), rule, hour, decision, bytes])?;
     }
     Ok(())
 }

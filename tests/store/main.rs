@@ -7,6 +7,9 @@
     reason = "a failed unwrap is a failed test"
 )]
 
+mod hours;
+mod newest;
+
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -293,7 +296,7 @@ fn a_later_schema_and_a_foreign_database_are_told() {
         assert_eq!(
             error.to_string(),
             format!(
-                "audit store {path} has schema 7, and this program knows schemas up to 1; use the program that wrote it, or name another file"
+                "audit store {path} has schema 7, and this program knows schemas up to 3; use the program that wrote it, or name another file"
             )
         );
     }

@@ -1,0 +1,245 @@
+//! The sockets: bound with the right mode, served with bounds on connections and on patience.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time;
+
+use crate::config::{AdminSettings, SocketSettings};
+
+use super::auth::Keeper;
+use super::{Sources, State, page, routes};
+
+/// Connections at one time, on socket and page each; the next ones wait to be taken.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// How long a request's head may take, and how long a connection may stay without one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long taking connections pauses when the machine has no room for one more.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the gate cannot be asked.
+#[derive(Debug, Error)]
+pub enum AdminError {
+    /// The unix socket cannot be made.
+    #[error("admin socket {}: {reason}", path.display())]
+    Socket {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What is wrong, or what the system said.
+        reason: String,
+    },
+    /// The group of the socket is not known here.
+    #[error("admin socket {}: there is no group `{group}` on this machine; create it, or change `admin: group`", path.display())]
+    Group {
+        /// Where the socket was to be.
+        path: PathBuf,
+        /// The name.
+        group: String,
+    },
+    /// The page's address cannot be bound.
+    #[error("the page cannot listen on {address}: {reason}")]
+    Page {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// The token cannot be had.
+    #[error("the page's token {}: {reason}", path.display())]
+    Token {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong, or what the system said.
+        reason: String,
+    },
+}
+
+/// The bound sockets.
+#[derive(Debug)]
+pub struct Admin {
+    socket: Option<(UnixListener, PathBuf)>,
+    page: Option<(TcpListener, Keeper)>,
+}
+
+impl Admin {
+    /// Binds what the configuration names; needs a tokio runtime. A socket that a program has left
+    /// behind is replaced, one that is served is not.
+    ///
+    /// # Errors
+    /// Any [`AdminError`].
+    pub fn bind(settings: &AdminSettings) -> Result<Self, AdminError> {
+        let socket = settings.socket.as_ref().map(bind_socket).transpose()?;
+        let page = settings.page.as_ref().map(|page| {
+            let address = page.address;
+            let keeper = Keeper::open(&page.token_file)?;
+            let listener = crate::net::listen(address).map_err(|error| {
+                let reason = error.to_string();
+                AdminError::Page { address, reason }
+            })?;
+            tracing::info!(
+                "the page is at http://{address}/, its token in {}",
+                page.token_file.display()
+            );
+            Ok((listener, keeper))
+        });
+        Ok(Self {
+            socket,
+            page: page.transpose()?,
+        })
+    }
+
+    /// Answers until the program stops.
+    pub async fn serve(self, sources: Sources, mut stop: watch::Receiver<bool>) {
+        let state = State::new(sources);
+        let api = routes::api(state.clone());
+        let on_socket = async {
+            if let Some((listener, _)) = &self.socket {
+                take_unix(listener, &api).await;
+            }
+        };
+        let on_page = async {
+            if let Some((listener, keeper)) = self.page {
+                let guarded = routes::guarded(api.clone(), page::routes(), Arc::new(keeper));
+                take_tcp(&listener, &guarded).await;
+            }
+        };
+        tokio::select! {
+            // An error means that the sender is gone, which is a stop as well.
+            _ = stop.wait_for(|stop| *stop) => {}
+            _ = async { tokio::join!(on_socket, on_page, std::future::pending::<()>()) } => {}
+        }
+        if let Some((_, path)) = &self.socket
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(%error, "the admin socket was gone before its program");
+        }
+    }
+}
+
+async fn take_unix(listener: &UnixListener, router: &Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => spawn(stream, router.clone(), place),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn take_tcp(listener: &TcpListener, router: &Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => spawn(stream, router.clone(), place),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "a connection to the page or the admin socket was not taken");
+    time::sleep(ACCEPT_PAUSE).await;
+}
+
+fn spawn<S>(stream: S, router: Router, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(64 * 1024)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        if let Err(error) = served.await {
+            tracing::debug!(%error, "a connection to the page or the admin socket broke");
+        }
+        drop(place);
+    });
+}
+
+fn bind_socket(settings: &SocketSettings) -> Result<(UnixListener, PathBuf), AdminError> {
+    let path = settings.path.clone();
+    let failed = |error: io::Error| AdminError::Socket {
+        path: settings.path.clone(),
+        reason: error.to_string(),
+    };
+    clear(&path)?;
+    let group = match &settings.group {
+        Some(name) => Some(group_id(name).ok_or_else(|| AdminError::Group {
+            path: path.clone(),
+            group: name.clone(),
+        })?),
+        None => None,
+    };
+    // Bound under another name first: whoever finds it under its own finds it with its mode.
+    let unready = PathBuf::from(format!("{}.new", path.display()));
+    clear(&unready)?;
+    let listener = UnixListener::bind(&unready).map_err(failed)?;
+    let placed = || -> io::Result<()> {
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        fs::set_permissions(&unready, fs::Permissions::from_mode(mode))?;
+        if group.is_some() {
+            std::os::unix::fs::chown(&unready, None, group)?;
+        }
+        fs::rename(&unready, &path)
+    };
+    if let Err(error) = placed() {
+        drop(fs::remove_file(&unready));
+        return Err(failed(error));
+    }
+    Ok((listener, path))
+}
+
+/// Takes away a socket that nobody serves; leaves everything else.
+fn clear(path: &Path) -> Result<(), AdminError> {
+    let failed = |reason: String| AdminError::Socket {
+        path: path.to_owned(),
+        reason,
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error.to_string())),
+        Ok(about) if !about.file_type().is_socket() => Err(failed(
+            "a file is there that is no socket; move it away, or change `admin: socket`".to_owned(),
+        )),
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => Err(failed(
+                "another portcullis answers there; stop it, or change `admin: socket`".to_owned(),
+            )),
+            Err(_) => fs::remove_file(path).map_err(|error| failed(error.to_string())),
+        },
+    }
+}
+
+/// Looks a group up in group(5); a number is itself.
+fn group_id(name: &str) -> Option<u32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+/// Connects to a socket, for [`super::Client`].
+pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path).await
+}
