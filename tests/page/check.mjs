@@ -1,5 +1,4 @@
 // Looks at the page as people do: in a browser, every view in both themes and two widths, by mouse and by keys.
-// Arguments: the folder for pictures, and a JSON object of the gates to look at (see `gates` in run.mjs).
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,7 +8,7 @@ const WIDTHS = { wide: { width: 1280, height: 900 }, narrow: { width: 390, heigh
 const MAX_HEIGHT = 2_400;
 const THEMES = ["light", "dark"];
 
-/** Runs every check; `gates` are `{ full, empty, failing }` with `url`, and `token`, `hostile`, `views`, `down`, `up`. */
+/** Runs every check; `gates` are `{ full, empty, failing, crowd }`, see run.mjs. */
 export async function check(browser, gates, pictures) {
   await mkdir(pictures, { recursive: true });
   for (const [name, claim] of Object.entries(CLAIMS)) {
@@ -53,7 +52,12 @@ async function login(page, token) {
 
 /** Goes to a view and waits until it shows what it has. */
 async function go(page, hash) {
-  await page.evaluate((wanted) => { location.hash = wanted; }, hash);
+  await page.evaluate((wanted) => new Promise((done) => {
+    if (location.hash === wanted) done();
+    // The page's own listener comes first.
+    addEventListener("hashchange", () => done(), { once: true });
+    location.hash = wanted;
+  }), hash);
   await settled(page);
 }
 
@@ -63,36 +67,39 @@ async function settled(page) {
   await page.waitForTimeout(60);
 }
 
+/** Takes a picture of every view of every gate, and names what is wrong with them. */
+async function looks(browser, gates, pictures, { theme, size }) {
+  const found = [];
+  for (const [scene, gate] of Object.entries(gates)) {
+    const { page, close } = await opened(browser, gate, { theme, size, signIn: false });
+    const look = async (name) => {
+      // As much as shows how it goes on; 200 cards are longer than any picture.
+      const height = Math.min(MAX_HEIGHT, await page.evaluate(() => document.documentElement.scrollHeight));
+      await page.screenshot({ path: join(pictures, `${name}-${theme}-${size}.png`), fullPage: true, clip: { x: 0, y: 0, width: WIDTHS[size].width, height } });
+      for (const fault of await page.evaluate(faults)) found.push(`${name}, ${theme}, ${size}: ${fault}`);
+    };
+    if (scene === "full") await look("login");
+    await login(page, gate.token);
+    for (const [name, hash] of Object.entries(gate.views)) {
+      await go(page, hash);
+      await look(`${scene}-${name}`);
+    }
+    if (scene === "full") {
+      await page.keyboard.press("?");
+      await look("keys");
+    }
+    await close();
+  }
+  return found;
+}
+
 const text = (page, selector = "main") => page.locator(selector).first().innerText();
 
 const CLAIMS = {
   async every_view_fits_both_themes_and_widths({ browser, gates, pictures }) {
-    for (const theme of THEMES) {
-      for (const size of Object.keys(WIDTHS)) {
-        for (const [scene, gate] of Object.entries(gates)) {
-          const { page, close } = await opened(browser, gate, { theme, size, signIn: false });
-          const found = [];
-          const look = async (name) => {
-            // As much as shows how it goes on; 200 cards are longer than any picture.
-            const height = Math.min(MAX_HEIGHT, await page.evaluate(() => document.documentElement.scrollHeight));
-            await page.screenshot({ path: join(pictures, `${name}-${theme}-${size}.png`), fullPage: true, clip: { x: 0, y: 0, width: WIDTHS[size].width, height } });
-            for (const fault of await page.evaluate(faults)) found.push(`${name}, ${theme}, ${size}: ${fault}`);
-          };
-          if (scene === "full") await look("login");
-          await login(page, gate.token);
-          for (const [name, hash] of Object.entries(gate.views)) {
-            await go(page, hash);
-            await look(scene === "full" ? name : `${name}-${scene}`);
-          }
-          if (scene === "full") {
-            await page.keyboard.press("?");
-            await look("keys");
-          }
-          await close();
-          assert.deepEqual(found, []);
-        }
-      }
-    }
+    const sorts = THEMES.flatMap((theme) => Object.keys(WIDTHS).map((size) => ({ theme, size })));
+    const found = await Promise.all(sorts.map((sort) => looks(browser, gates, pictures, sort)));
+    assert.deepEqual(found.flat(), []);
   },
 
   async a_wrong_token_is_told_and_the_right_one_let_in({ browser, gates }) {
@@ -106,18 +113,6 @@ const CLAIMS = {
     await page.locator("#token").waitFor();
     await page.reload();
     await page.locator("#token").waitFor();
-    await close();
-  },
-
-  async too_many_wrong_tokens_are_told_when_to_try_again({ browser, gates }) {
-    const { page, close } = await opened(browser, gates.empty, { signIn: false });
-    for (let guess = 0; guess < 30; guess += 1) {
-      await page.locator("#token").fill(`guess ${guess}`);
-      await page.keyboard.press("Enter");
-      await page.locator("#fault:not(:empty)").waitFor();
-      if ((await text(page, "#fault")).startsWith("Too many")) break;
-    }
-    assert.match(await text(page, "#fault"), /^Too many wrong tokens\. Try again in \d+ seconds?\.$/u);
     await close();
   },
 
@@ -323,6 +318,18 @@ const CLAIMS = {
     await page.screenshot({ path: join(pictures, "lost-light-wide.png") });
     await gates.empty.up();
     await page.getByText(/^No answer since/u).waitFor({ state: "detached" });
+    await close();
+  },
+
+  async too_many_wrong_tokens_are_told_when_to_try_again({ browser, gates }) {
+    const { page, close } = await opened(browser, gates.empty, { signIn: false });
+    for (let guess = 0; guess < 30; guess += 1) {
+      await page.locator("#token").fill(`guess ${guess}`);
+      await page.keyboard.press("Enter");
+      await page.locator("#fault:not(:empty)").waitFor();
+      if ((await text(page, "#fault")).startsWith("Too many")) break;
+    }
+    assert.match(await text(page, "#fault"), /^Too many wrong tokens\. Try again in \d+ seconds?\.$/u);
     await close();
   },
 };

@@ -9,23 +9,24 @@ export class ApiError extends Error {
   }
 }
 
+/** How long an answer may take, in milliseconds. */
 const PATIENCE = 15_000;
 
 /** When the gate last answered, in milliseconds since 1970. */
 export let answered = Date.now();
 
 /** Gives what `GET path?query` answers; `null` and empty parameters are left out. */
-export function get(path, query = {}, signal = null) {
+export function get(path, query = {}, signal = null, patience = PATIENCE) {
   const set = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const search = new URLSearchParams(set.map(([name, value]) => [name, String(value)])).toString();
-  return ask("GET", `api/${path}${search ? `?${search}` : ""}`, null, signal);
+  return ask("GET", `api/${path}${search ? `?${search}` : ""}`, null, signal, patience);
 }
 
 /** Gives what `POST path` answers. */
-export const post = (path, body = null) => ask("POST", `api/${path}`, body, null);
+export const post = (path, body = null) => ask("POST", `api/${path}`, body, null, PATIENCE);
 
-async function ask(method, url, body, signal) {
-  const timeout = AbortSignal.timeout(PATIENCE);
+async function ask(method, url, body, signal, patience) {
+  const timeout = AbortSignal.timeout(patience);
   let response;
   let text;
   try {

@@ -14,6 +14,8 @@ const VIEWS = { live, rules, rule, record, story };
 /** Which of the links on top a view belongs to. */
 const UNDER = { rule: "rules", story: "record" };
 const POLL = 2_000;
+/** The status costs the gate nothing, so it is given up sooner than a search. */
+const POLL_PATIENCE = 4_000;
 
 const main = document.getElementById("main");
 const alarms = document.getElementById("alarms");
@@ -72,7 +74,7 @@ async function poll() {
   timer = null;
   if (!signedIn || document.hidden) return;
   try {
-    status = await get("status");
+    status = await get("status", {}, null, POLL_PATIENCE);
     document.getElementById("logout").hidden = false;
     showAlarms();
     await shown?.tick?.(status);

@@ -24,7 +24,7 @@ export function open({ main, done }) {
       button.disabled = false;
     }
   };
-  replace(main, el("form", { class: "login", submit },
+  replace(main, el("form", { class: "sign-in", submit },
     el("h1", {}, "Sign in"),
     el("label", { for: "token" }, "Token"), token,
     el("p", { id: "where", class: "hint" }, "It is in the file that ", el("code", {}, "admin: { token-file: … }"), " of the configuration names."),

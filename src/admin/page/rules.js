@@ -82,13 +82,13 @@ function ruleTable() {
     columns: [
       { key: "rule", label: "Rule", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.at) },
       { key: "action", label: "Action", sort: (row) => row.action, cell: (row) => badge(row.action) },
-      { key: "at", label: "Where", sort: (row) => row.at, cell: (row) => el("span", { class: "place" }, breakable(row.at)) },
+      { key: "at", label: "Where", room: "written", sort: (row) => row.at, cell: (row) => el("span", { class: "place" }, row.at) },
       { key: "listeners", label: "Listeners", sort: (row) => row.listeners.join(" "), cell: (row) => row.listeners.join(", ") || "–" },
       { key: "hits", label: "Hits", number: true, first: "down", sort: (row) => row.hits, cell: (row) => number(row.hits) },
       { key: "bytes", label: "Bytes", number: true, first: "down", sort: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
       { key: "first", label: "First use", sort: (row) => row.first_use, cell: (row) => (unused(row) ? el("span", { class: "badge unused" }, "never used") : when(row.first_use)) },
       { key: "last", label: "Last use", first: "down", sort: (row) => row.last_use, cell: (row) => when(row.last_use) },
-      { key: "clients", label: "Top clients", wide: true, cell: (row) => clientsOf(row.clients.slice(0, 3), row.rule) },
+      { key: "clients", label: "Top clients", room: "wide", cell: (row) => clientsOf(row.clients.slice(0, 3), row.rule) },
     ],
   });
 }

@@ -2,7 +2,7 @@
 import { append, el, replace } from "./dom.js";
 
 /**
- * Columns: `{ key, label, cell: row => node or text, sort: row => value, number: true, first: "down" }`.
+ * Columns: `{ key, label, cell: row => node or text, sort: row => value, number: true, first: "down", room: "wide" }`.
  * A column without `sort` cannot be sorted by. In narrow windows rows become cards, labels before values.
  */
 export class Table {
@@ -49,7 +49,7 @@ export class Table {
 
   make(id) {
     const cells = this.columns.map((column) => el("td", {
-      role: "cell", "data-label": column.label, class: [column.number && "number", column.wide && "wide"].filter(Boolean).join(" ") || null,
+      role: "cell", "data-label": column.label, class: [column.number && "number", column.room].filter(Boolean).join(" ") || null,
     }));
     const kept = { element: el("tr", { role: "row" }, cells), cells, said: cells.map(() => null) };
     this.rows.set(id, kept);
