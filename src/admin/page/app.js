@@ -112,12 +112,12 @@ function showAlarms(lost = false) {
       const gone = kept.unrecorded > 0 ? ` ${kept.unrecorded} events are not on the record.` : "";
       texts.push(["failing", `The record cannot be kept: ${kept.error ?? "the reason is not known"}.${gone}`.replace(/\.\.(?= |$)/u, ".")]);
     }
-    if (loaded && !loaded.ok) texts.push(["failing", `The rules did not load; those from before decide. ${loaded.text}`]);
+    if (loaded && !loaded.ok) texts.push(["failing", "The rules did not load; those from before decide.", loaded.text]);
   }
   const told = JSON.stringify(texts);
   if (alarms.dataset.told === told && alarms.childElementCount === texts.length) return;
   alarms.dataset.told = told;
-  replace(alarms, texts.map(([kind, text]) => el("p", { class: `alarm ${kind}` }, text)));
+  replace(alarms, texts.map(([kind, text, more]) => el("div", { class: `alarm ${kind}` }, text, more ? el("pre", {}, more) : null)));
 }
 
 function again() {

@@ -107,24 +107,24 @@ function sessionTable() {
     mark: (row) => (row.denied > 0 ? "has-denied" : ""),
     columns: [
       { key: "session", label: "Session", sort: (row) => row.session, first: "down", cell: (row) => link("story", { flow: row.flow }, `#${row.session}`) },
-      { key: "client", label: "Client", sort: (row) => row.client, cell: (row) => address(row.client) },
-      { key: "server", label: "Server", sort: (row) => row.server, cell: (row) => [address(row.server), el("small", {}, ` by ${row.listener}`)] },
+      { key: "client", label: "Client", room: "address-cell", sort: (row) => row.client, cell: (row) => address(row.client) },
+      { key: "server", label: "Server", room: "address-cell", sort: (row) => row.server, cell: (row) => [address(row.server), el("small", {}, ` by ${row.listener}`)] },
       { key: "user", label: "User", room: "name", sort: (row) => row.user, cell: (row) => (row.user === null ? dash() : foreign(row.user)) },
       { key: "state", label: "Doing", room: "wide", sort: (row) => `${row.state} ${row.command ?? ""} ${row.path ?? ""}`, cell: doing },
       { key: "rule", label: "Rule", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.rule_at) },
       { key: "transfers", label: "Files", number: true, first: "down", sort: (row) => row.transfers, cell: (row) => number(row.transfers) },
       { key: "bytes", label: "Bytes", number: true, first: "down", sort: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
       { key: "denied", label: "Denied", number: true, first: "down", sort: (row) => row.denied, cell: (row) => (row.denied ? el("strong", { class: "bad" }, number(row.denied)) : "0") },
-      { key: "active", label: "Last event", number: true, first: "down", sort: (row) => row.active, cell: (row) => ago(row) },
+      { key: "active", label: "Quiet for", number: true, first: "down", sort: (row) => row.active, cell: (row) => ago(row) },
       { key: "started", label: "Began", number: true, first: "down", sort: (row) => row.started, cell: (row) => when(row.started, "clock") },
     ],
   });
 }
 
-/** In whole seconds, so that the cell changes no oftener than it has to. */
+/** How long ago, in whole seconds, so that the cell changes no oftener than it has to. */
 function ago({ at, active }) {
   const seconds = Math.max(0, Math.floor((at - active) / 1_000_000));
-  return seconds < 2 ? "just now" : `${span(seconds * 1000)} ago`;
+  return seconds === 0 ? "0 s" : span(seconds * 1000);
 }
 
 function doing({ state, command, path }) {
@@ -145,13 +145,13 @@ function pinholeTable() {
       { key: "session", label: "Session", sort: (row) => row.session, first: "down", cell: (row) => link("story", { flow: row.flow }, `#${row.session}`) },
       { key: "user", label: "User", room: "name", sort: (row) => row.user, cell: (row) => (row.user === null ? dash() : foreign(row.user)) },
       { key: "mode", label: "Mode", sort: (row) => row.mode, cell: (row) => row.mode },
-      { key: "from", label: "From", sort: (row) => row.from, cell: (row) => address(row.from) },
-      { key: "to", label: "Dials", sort: (row) => row.to, cell: (row) => address(row.to) },
-      { key: "target", label: "Reaches", sort: (row) => row.target, cell: (row) => address(row.target) },
+      { key: "from", label: "From", room: "address-cell", sort: (row) => row.from, cell: (row) => address(row.from) },
+      { key: "to", label: "Dials", room: "address-cell", sort: (row) => row.to, cell: (row) => address(row.to) },
+      { key: "target", label: "Reaches", room: "address-cell", sort: (row) => row.target, cell: (row) => address(row.target) },
       { key: "state", label: "State", sort: (row) => row.state, cell: (row) => el("span", { class: `state ${row.state}` }, row.state) },
       { key: "command", label: "For", room: "wide", sort: (row) => row.path ?? row.command, cell: (row) => [row.command ? el("code", { class: "verb" }, row.command) : dash(), row.path ? [" ", foreign(row.path, "path")] : null] },
       { key: "rule", label: "Rule", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.rule_at) },
-      { key: "opened", label: "Opened", number: true, first: "down", sort: (row) => row.opened, cell: (row) => ago({ at: row.at, active: row.opened }) },
+      { key: "opened", label: "Open for", number: true, first: "down", sort: (row) => row.opened, cell: (row) => ago({ at: row.at, active: row.opened }) },
     ],
   });
 }

@@ -9,6 +9,8 @@ export const title = "Record";
 const SPANS = { "": "any time", "1h": "last hour", "24h": "last 24 hours", "7d": "last 7 days", "30d": "last 30 days", between: "between …" };
 const HOURS = { "1h": 1, "24h": 24, "7d": 168, "30d": 720 };
 const PAGE = 100;
+/** Answers asked for at one press of a button. */
+const MAX_ASKS = 20;
 
 /** Fills the view and searches for what the address says. */
 export async function open({ main, query, signal, report }) {
@@ -25,16 +27,21 @@ export async function open({ main, query, signal, report }) {
   const more = async () => {
     older.disabled = true;
     try {
-      const page = await get("record", { ...asked, before: next, limit: PAGE }, signal);
-      const first = page.events[0];
-      const again = events.length > 0;
-      events = [...events, ...page.events];
-      next = page.next;
-      list.update(events, "Nothing on the record fits.");
+      const before = events.length;
+      // The gate looks at so many events for one answer; where few fit, an answer may hold none.
+      for (let asks = 0; asks < MAX_ASKS && events.length === before; asks += 1) {
+        const page = await get("record", { ...asked, before: next, limit: PAGE }, signal);
+        events = [...events, ...page.events];
+        next = page.next;
+        if (next === null) break;
+      }
+      list.update(events, next === null ? "Nothing on the record fits." : "Nothing fits so far; the search can go on.");
       count.textContent = events.length === 0 ? "" : `${counted(events.length, "event")}${next === null ? ", all that fit" : ", newest first"}`;
       older.hidden = next === null;
-      if (again && first) list.rows.get(String(first.seq))?.element.querySelector("a")?.focus();
-      if (again) say(`${page.events.length} older events`);
+      if (before === 0) return;
+      const first = events[before];
+      if (first) list.rows.get(String(first.seq))?.element.querySelector("a")?.focus();
+      say(`${events.length - before} older events`);
     } finally {
       older.disabled = false;
     }
@@ -108,7 +115,7 @@ function form(query) {
     else location.hash = wanted;
   };
   const made = el("form", { class: "search panel", role: "search", "aria-label": "Search the record", submit },
-    text("path", "Path", "/pub/*", true), text("user", "User", "anna, part*"), text("client", "Client", "10.0.0.2, 10.0.0.0/8"), text("rule", "Rule", "its id"),
+    text("path", "Path", "/pub/**", true), text("user", "User", "anna, part*"), text("client", "Client", "10.0.0.2, 10.0.0.0/8"), text("rule", "Rule", "its id"),
     select("outcome", "Outcome", OUTCOMES), select("kind", "Kind", KINDS),
     el("label", {}, el("span", {}, "Time"), last), bounds,
     now("flow") === "" ? null : text("flow", "Session's flow", ""),

@@ -89,8 +89,8 @@ function moved(event, { mode, announced, rewritten, bytes_forth: forth, bytes_ba
   const seconds = (event.duration_ms ?? 0) / 1000;
   return facts([
     ["Bytes", event.bytes === null ? dash() : [bytes(event.bytes), forth === undefined ? null : el("small", {}, ` ${size(forth)} forth, ${size(back)} back`)]],
-    event.packets === null ? null : ["Packets", number(event.packets)],
-    ["Took", event.duration_ms === null ? dash() : [span(event.duration_ms), event.bytes && seconds > 0 ? el("small", {}, ` ${size(Math.round(event.bytes / seconds))}/s`) : null]],
+    event.packets ? ["Packets", number(event.packets)] : null,
+    ["Took", event.duration_ms === null ? dash() : [span(event.duration_ms), event.bytes && seconds >= 0.1 ? el("small", {}, ` ${size(Math.round(event.bytes / seconds))}/s`) : null]],
     event.code === null ? null : ["Reply", el("span", { class: "code" }, event.code)],
     mode ? ["Mode", mode] : null,
     announced ? ["Announced", [address(announced), rewritten && rewritten !== announced ? [" became ", address(rewritten)] : null]] : null,
