@@ -23,6 +23,8 @@ mod conversion;
 mod families;
 #[path = "edge/ground.rs"]
 mod ground;
+#[path = "edge/limits.rs"]
+mod limits;
 #[path = "edge/operation.rs"]
 mod operation;
 #[path = "edge/pinholes.rs"]
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         tls::tests(),
         families::tests(),
         relay::tests(),
+        limits::tests(),
         urgent::tests(),
         conversion::tests(),
         policy::tests(),

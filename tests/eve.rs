@@ -12,7 +12,7 @@ use portcullis::inspect::{
     Transferred, Violation,
 };
 use portcullis::pinhole::{Counters, Pinhole, PinholeId};
-use portcullis::rules::{Decision, Grants, RuleName, Verdict};
+use portcullis::rules::{Cause, Decision, Grants, Limit, Measure, Per, Refusal, RuleName, Verdict};
 use serde_json::{Map, Value};
 
 /// Types of the schema.
@@ -215,6 +215,7 @@ fn events() -> Vec<Event> {
         rule: Arc::clone(&rule),
         grants: Grants::default(),
         audit: portcullis::rules::Loudness::Normal,
+        limit: None,
     };
     let pinhole = Pinhole {
         initiator: any.ip(),
@@ -252,6 +253,20 @@ fn events() -> Vec<Event> {
         Event::Decided {
             command: command(None),
             verdict: verdict(Decision::Deny("550 Not here".into())),
+        },
+        Event::Decided {
+            command: command(None),
+            verdict: Verdict {
+                limit: Some(Refusal {
+                    limit: Limit {
+                        number: 2,
+                        per: Per::User,
+                        measure: Measure::Transfers(4),
+                    },
+                    cause: Cause::Running,
+                }),
+                ..verdict(Decision::Deny("450 Not yet".into()))
+            },
         },
         Event::Replied {
             command: command(None),

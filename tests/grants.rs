@@ -128,3 +128,17 @@ fn p26_a_rule_for_foreign_addresses_lets_nobody_in() {
     let message = "no rule lets anybody say USER, so nobody can log in";
     assert_eq!(warnings(text), [message]);
 }
+
+#[test]
+fn a_limit_that_never_limits_is_warned_of() {
+    let text = "rules:\n  - { id: login, allow: true, command: [USER, PASS], limits: { per: user, commands: 9/min } }\n  - { id: data, allow: true, command: data, limits: [{ per: client, commands: 9/s }, { per: rule, transfers: 1, bytes: 1GB/h }] }\n  - { id: host, allow: true, host: b, command: HOST, limits: { per: user, commands: 1/s } }\n  - { id: read, allow: true, command: read, limits: { per: user, transfers: 1, bytes: 1GB/h } }\n  - { id: size, allow: true, command: [SIZE], max-bytes: 1GB }\n";
+    assert_eq!(
+        warnings(text),
+        [
+            "`bytes` in a rule that matches no transfer",
+            "`transfers` in a rule that matches no transfer",
+            "`per: user` in a rule that matches only before USER",
+            "`max-bytes` in a rule that does not match PORT, EPRT, PASV, EPSV, RETR, STOR, STOU, APPE, LIST, NLST, MLSD",
+        ]
+    );
+}

@@ -118,6 +118,16 @@ fn partners_leave_files_and_see_none() {
         ("DELE /in/a.csv", "everything-else", "550"),
         ("AUTH TLS", "no-encryption", "534"),
     ]);
+    let acme = Asking::of("partner-drop-box").user("acme");
+    let limits = acme.verdict("STOR /in/a.csv").grants.limits.unwrap();
+    let said: Vec<String> = limits.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "4 transfer(s) at one time for each user",
+            "20GB of data per day for each user"
+        ]
+    );
     let outside = Asking::of("partner-drop-box").client([192, 0, 2, 9]);
     let outside = outside.user("acme");
     outside.expect(&[("USER acme", "nobody-else", "530")]);

@@ -103,6 +103,20 @@ fn tls_that_no_rule_grants_is_refused_as_the_session_does() {
 }
 
 #[test]
+fn what_a_limit_refused_counts_as_allowed() {
+    let refused = json!({ "action": "deny", "reply": "450 Not yet.", "limit": "1 transfers" });
+    let lines = [decision("RETR", "a", &refused)];
+    let limited = "rules: [{ id: all, allow: true, limits: { per: client, transfers: 1 } }]\n";
+    assert_eq!(
+        afters(&replayed(&config("limited", limited, ALL), &lines)),
+        [""; 0]
+    );
+    let denied = "rules: [{ id: none, deny: 550 No }]\n";
+    let denied = config("denied", denied, ALL);
+    assert_eq!(afters(&replayed(&denied, &lines)), ["deny 550 No"]);
+}
+
+#[test]
 fn host_chooses_the_rules_for_what_follows_in_its_session() {
     let upload = "rules:\n  - { id: no-read, deny: 553 Upload only, command: RETR }\n  - { id: all, allow: true }\n";
     let config = config("host", ALL, upload);

@@ -21,7 +21,7 @@ const POLICY: &str = "rules:
     allow: true
     user: staff
     when: { days: mon-fri, from: '08:00', to: '18:00', zone: Europe/Berlin }
-  - { id: login, allow: true, command: login }
+  - { id: login, allow: true, command: login, limits: { per: client, commands: 30/min } }
 ";
 
 /// Runs the program on a configuration in a folder of its own.
@@ -105,4 +105,18 @@ fn the_exit_code_tells_problems_from_wrong_usage() {
         &["--listener", "ftp", "--command", "NOOP", "--at", "noon"],
     );
     assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn the_limits_of_the_rule_are_named() {
+    let words = ["--listener", "ftp", "--command", "USER x"];
+    let said = "30 command(s) per minute for each client";
+    let text = printed(&why("limits", &words));
+    assert!(
+        text.contains(&format!("while no limit is reached: {said}\n")),
+        "{text}"
+    );
+    let output = why("limits-json", &[words.as_slice(), &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&printed(&output)).unwrap();
+    assert_eq!(json["limits"], serde_json::json!([said]));
 }

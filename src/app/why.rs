@@ -108,10 +108,21 @@ fn decided(explanation: &Explanation) -> (&'static str, Option<&str>) {
     }
 }
 
+/// The limits of a rule that allows, in words; what is counted only the running gate knows.
+fn limits(explanation: &Explanation) -> impl Iterator<Item = String> {
+    let verdict = &explanation.verdict;
+    let limits = verdict.grants.limits.iter();
+    limits
+        .filter(|_| verdict.decision == Decision::Allow)
+        .flat_map(|limits| limits.iter())
+        .map(ToString::to_string)
+}
+
 fn as_json(explanation: &Explanation, question: &Question) -> String {
     let (decision, reply) = decided(explanation);
     let rule = &explanation.verdict.rule;
     let excerpt = explanation.excerpt.as_ref();
+    let limits: Vec<String> = limits(explanation).collect();
     let passed = explanation.passed_over.iter().map(|passed| {
         json!({
             "rule": passed.rule.id,
@@ -128,6 +139,7 @@ fn as_json(explanation: &Explanation, question: &Question) -> String {
         "reply": reply,
         "rule": rule.id,
         "rule_at": rule.at,
+        "limits": limits,
         "first_line": excerpt.map(|excerpt| excerpt.first_line),
         "lines": excerpt.map(|excerpt| &excerpt.lines),
         "passed_over": passed.collect::<Vec<_>>(),
@@ -144,6 +156,9 @@ fn as_text(explanation: &Explanation, question: &Question) -> String {
         reply.unwrap_or_default(),
         explanation.verdict.rule
     );
+    for limit in limits(explanation) {
+        text.push_str(&format!("while no limit is reached: {limit}\n"));
+    }
     if let Some(excerpt) = &explanation.excerpt {
         text.push('\n');
         let last = excerpt.first_line + excerpt.lines.len();

@@ -217,6 +217,11 @@ fn decided<'a>(line: &mut Line<'a>, command: &'a Command, verdict: &'a Verdict) 
     facts.event = "decision";
     facts.path = command.path.as_deref();
     by_rule(facts, &verdict.rule);
+    if let Some(refusal) = &verdict.limit {
+        let limit = refusal.limit;
+        facts.limit = Some(format!("{} {}", limit.number, limit.measure.key()));
+        facts.reason = Some(limit.to_string());
+    }
     let mut shown = ftp(command);
     match &verdict.decision {
         Decision::Allow => {

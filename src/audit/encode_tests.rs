@@ -86,6 +86,7 @@ fn a_command_is_allowed() {
         rule: rule(),
         grants: Grants::default(),
         audit: Loudness::Normal,
+        limit: None,
     };
     expect(
         Event::Decided {
@@ -106,6 +107,7 @@ fn a_command_allowed_by_a_loud_rule_is_an_alert() {
         rule: rule(),
         grants: Grants::default(),
         audit: Loudness::Alert,
+        limit: None,
     };
     expect(
         Event::Decided {
@@ -126,6 +128,7 @@ fn a_denied_command_is_an_alert() {
         rule: rule(),
         grants: Grants::default(),
         audit: Loudness::Normal,
+        limit: None,
     };
     expect(
         Event::Decided {
@@ -136,6 +139,39 @@ fn a_denied_command_is_an_alert() {
         r#""ftp":{"command":"RETR","command_data":"a.bin","reply":["Not here"],"completion_code":["550"]},"alert":{"action":"blocked","gid":1,"signature_id":1210001,"rev":1,"signature":"FTP RETR denied by rule read","category":"Denied by policy","severity":3},"#,
         "decision",
         r#","rule":"read","rule_at":"rules/edge.yaml:14","action":"deny","path":"/pub/a.bin""#,
+    );
+}
+
+#[test]
+fn a_command_refused_by_a_limit_names_it_beside_its_rule() {
+    let policy = "rules: [{ id: read, allow: true, limits: { per: client, transfers: 1 } }]";
+    let policy = crate::rules::Policy::parse("rules/edge.yaml", policy).unwrap();
+    let any = [192, 0, 2, 1].into();
+    let asked = crate::rules::Request::new("lan", any, any, &Verb::Retr);
+    let allowed = policy.decide(&asked);
+    let limit = *allowed
+        .grants
+        .limits
+        .iter()
+        .flat_map(|l| l.iter())
+        .next()
+        .unwrap();
+    let cause = crate::rules::Cause::Running;
+    let verdict = Verdict {
+        decision: Decision::Deny("450 Not yet".into()),
+        rule: rule(),
+        limit: Some(crate::rules::Refusal { limit, cause }),
+        ..allowed
+    };
+    expect(
+        Event::Decided {
+            command: retr(),
+            verdict,
+        },
+        "alert",
+        r#""ftp":{"command":"RETR","command_data":"a.bin","reply":["Not yet"],"completion_code":["450"]},"alert":{"action":"blocked","gid":1,"signature_id":1210001,"rev":1,"signature":"FTP RETR denied by rule read","category":"Denied by policy","severity":3},"#,
+        "decision",
+        r#","rule":"read","rule_at":"rules/edge.yaml:14","action":"deny","limit":"1 transfers","path":"/pub/a.bin","reason":"1 transfer(s) at one time for each client""#,
     );
 }
 

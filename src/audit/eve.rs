@@ -95,6 +95,8 @@ pub(super) struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) action: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) limit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) transfer: Option<u64>,

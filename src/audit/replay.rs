@@ -163,6 +163,8 @@ impl<'a> Replay<'a> {
             Decision::Deny(reply) => format!("deny {reply}"),
         };
         let before = match action.as_str() {
+            // The rule allowed it; counts can't be told from a record.
+            _ if facts.limit.is_some() => "allow".to_owned(),
             "deny" => format!("deny {} {}", first(&ftp.completion_code), first(&ftp.reply)),
             other => other.to_owned(),
         };
@@ -329,4 +331,5 @@ struct LineFacts {
     action: Option<String>,
     rule: Option<String>,
     rule_at: Option<String>,
+    limit: Option<String>,
 }

@@ -81,13 +81,13 @@ pub enum Task {
     /// Decide recorded commands again by the rules of a configuration, and print what would change.
     ///
     /// Reads EVE lines of portcullis; what is compared is whether a command passes, and the reply to
-    /// one that does not. Exit code 1 where a decision would differ.
+    /// one that does not. Limits are left out: what one of them refused counts as allowed. Exit code 1 where a decision would differ.
     ReplayRules(ReplayArgs),
     /// Tell how the rules decide on one command, and why.
     ///
     /// Prints the decision, the rule as it is written, and for each rule before it the first condition
     /// that did not hold. What the protocol forbids is refused before the rules are asked, and is not
-    /// part of the answer.
+    /// part of the answer; limits of the rule are named, but only the running gate knows its counts.
     Why(Box<Why>),
     /// Print a JSON Schema, for editors.
     Schema {

@@ -46,6 +46,14 @@ pub enum Action {
         /// How long it stays open unused.
         lifetime: Duration,
     },
+    /// Let the pinhole's connection carry no more than this, whether it has come or not; where it is
+    /// bounded already, the smaller bound holds. Only kept by the relay.
+    BoundPinhole {
+        /// Its name.
+        id: PinholeId,
+        /// Bytes of both directions together.
+        max_bytes: u64,
+    },
     /// Let passive data connections of this session's client to its server through, or go on doing
     /// so; answered only by [`WindowNews`].
     OpenWindow {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ftp::{self, Argument, CommandFault, Ending, LineError, Verb};
-use crate::rules::{Decision, Grants, Reaction, Request, RuleName, Tls, Verdict};
+use crate::rules::{Decision, Grants, Permit, Reaction, Request, RuleName, Tls, Verdict};
 
 use super::announce::Claim;
 use super::forms::PassiveForm;
@@ -109,6 +109,7 @@ impl Inspector {
             self.violated(Side::Client, violation, line);
             return self.answer(&reply);
         }
+        let (verdict, permit) = self.meter(verdict, &command.verb, now);
         let decision = verdict.decision.clone();
         let (rule, grants) = (Arc::clone(&verdict.rule), verdict.grants.clone());
         self.record(Event::Decided {
@@ -126,6 +127,7 @@ impl Inspector {
             path,
             grants,
             claim,
+            permit,
         };
         self.carry_out(permitted, now);
     }
@@ -166,7 +168,7 @@ impl Inspector {
     }
 
     /// Carries out what a rule has allowed.
-    fn carry_out(&mut self, permitted: Permitted<'_>, now: Instant) {
+    fn carry_out(&mut self, mut permitted: Permitted<'_>, now: Instant) {
         let idle = !self.pending.iter().any(Pending::is_transfer);
         let expects = match permitted.command.verb {
             Verb::Port | Verb::Eprt | Verb::Lprt => return self.announce_active(permitted, now),
@@ -214,9 +216,7 @@ impl Inspector {
             | Verb::Appe
             | Verb::List
             | Verb::Nlst
-            | Verb::Mlsd => {
-                Expects::TransferEnd(self.serve_transfer(&permitted.shown, &permitted.rule))
-            }
+            | Verb::Mlsd => self.begin_transfer(&mut permitted),
             // What these mean is between client and server.
             Verb::Smnt
             | Verb::Type
@@ -280,6 +280,7 @@ impl Inspector {
             shown,
             rule,
             grants,
+            permit,
             ..
         } = permitted;
         let veil = self.veil_for(&command.verb, grants.mask.as_ref());
@@ -295,6 +296,7 @@ impl Inspector {
         self.forward(with_line_end(line), shown, rule, expects);
         if let Some(Pending::Forwarded(forwarded)) = self.pending.back_mut() {
             forwarded.veil = veil;
+            forwarded.permit = permit;
         }
     }
 
@@ -369,6 +371,8 @@ pub(super) struct Permitted<'a> {
     pub(super) grants: Grants,
     /// What PORT, EPRT or LPRT announces.
     pub(super) claim: Option<Claim>,
+    /// What it holds of the rule's limits.
+    pub(super) permit: Permit,
 }
 
 /// The first word after SITE, in upper case.

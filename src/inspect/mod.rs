@@ -12,6 +12,7 @@ mod client;
 mod directory;
 mod event;
 mod forms;
+mod limits;
 mod login;
 mod pending;
 mod secure;
@@ -29,7 +30,7 @@ use jiff::Timestamp;
 use crate::ftp::{LineBuffer, ReplyReader, TelnetFilter};
 use crate::nat::Legs;
 use crate::pinhole::PinholeId;
-use crate::rules::{DataPath, Policy};
+use crate::rules::{DataPath, Meters, Policy};
 
 pub use action::{Action, Carriage, PinholeNews, WindowNews};
 pub use ask::{QuestionError, ask};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub legs: Legs,
     /// The rules that decide.
     pub rules: ListenerRules,
+    /// What limits are held against; shared with all sessions.
+    pub meters: Arc<Meters>,
     /// Who carries data where no rule says otherwise.
     pub data: DataPath,
     /// Whether a server that refuses one form of PORT or PASV is asked in the other.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ftp::Verb;
 use crate::pinhole::{Pinhole, PinholeId};
-use crate::rules::{RuleName, Tls};
+use crate::rules::{Permit, RuleName, Tls};
 
 use super::action::Carriage;
 use super::forms::{ActiveForm, PassiveForm};
@@ -36,6 +36,8 @@ pub(super) struct Forwarded {
     pub(super) expects: Expects,
     /// What the client does not see of the reply.
     pub(super) veil: Option<Arc<Veil>>,
+    /// What a transfer without a pinhole holds of its rule's limits.
+    pub(super) permit: Permit,
     /// A 1yz came (protocol rule 24: at most one).
     pub(super) preliminary: bool,
 }
@@ -96,6 +98,7 @@ impl Pending {
             rule,
             expects,
             veil: None,
+            permit: Permit::default(),
             preliminary: false,
         }))
     }

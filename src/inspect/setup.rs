@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::ftp;
 use crate::pinhole::{Pinhole, PinholeId};
-use crate::rules::{DataPath, RuleName};
+use crate::rules::{DataPath, Permit, RuleName};
 
 use super::action::Carriage;
 use super::client::Permitted;
@@ -307,6 +307,7 @@ impl Inspector {
             used: false,
             counted: None,
             command: None,
+            permit: Permit::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::pinhole::{Counters, Pinhole, PinholeId};
-use crate::rules::RuleName;
+use crate::rules::{Permit, RuleName};
 
 use super::pending::{Expects, Pending};
 use super::{
@@ -45,6 +45,8 @@ pub(super) struct Open {
     pub(super) used: bool,
     pub(super) counted: Option<Counted>,
     pub(super) command: Option<(Command, Arc<RuleName>)>,
+    /// What its command holds of the limits of its rule.
+    pub(super) permit: Permit,
 }
 
 /// The last word on a data connection.
@@ -146,28 +148,17 @@ impl Inspector {
                         cut,
                     });
                 }
-                self.settle_counted();
+                self.settle_counted(now);
             }
         }
     }
 
-    /// A transfer command goes to the server: the open pinhole is for it.
-    pub(super) fn serve_transfer(
-        &mut self,
-        command: &Command,
-        rule: &Arc<RuleName>,
-    ) -> Option<PinholeId> {
-        let open = self
-            .transfers
-            .open
-            .as_mut()
-            .filter(|open| open.command.is_none())?;
-        open.command = Some((command.clone(), Arc::clone(rule)));
-        Some(open.id)
-    }
-
     /// The final reply to a transfer command.
     pub(super) fn transfer_replied(&mut self, id: Option<PinholeId>, code: u16, now: Instant) {
+        // Before the client can ask for the next one; its bytes are counted when they are known.
+        if let Some(open) = id.and_then(|id| self.transfers.find(id)) {
+            open.permit.release();
+        }
         if self
             .transfers
             .open
@@ -215,11 +206,11 @@ impl Inspector {
             measuring: false,
         };
         self.transfers.finishing.push_back(finishing);
-        self.settle_counted();
+        self.settle_counted(now);
         if self.transfers.finishing.len() > MAX_FINISHING
             && let Some(oldest) = self.transfers.finishing.pop_front()
         {
-            self.settle(oldest);
+            self.settle(oldest, now);
         }
     }
 
@@ -244,7 +235,7 @@ impl Inspector {
                 });
                 self.transfers.finishing.push_back(finishing);
             } else {
-                self.settle(finishing);
+                self.settle(finishing, now);
             }
         }
     }
@@ -256,7 +247,7 @@ impl Inspector {
         }
     }
 
-    fn settle_counted(&mut self) {
+    fn settle_counted(&mut self, now: Instant) {
         for _ in 0..self.transfers.finishing.len() {
             let Some(finishing) = self.transfers.finishing.pop_front() else {
                 break;
@@ -264,7 +255,7 @@ impl Inspector {
             match finishing.open.counted {
                 // A transfer without its reply waits for it while the session lasts.
                 Some(_) if finishing.code.is_some() || !self.awaits_reply(&finishing.open) => {
-                    self.settle(finishing);
+                    self.settle(finishing, now);
                 }
                 _ => self.transfers.finishing.push_back(finishing),
             }
@@ -278,7 +269,7 @@ impl Inspector {
             .any(|expects| matches!(expects, Expects::TransferEnd(id) if *id == Some(open.id)))
     }
 
-    fn settle(&mut self, finishing: Finishing) {
+    fn settle(&mut self, finishing: Finishing, now: Instant) {
         let Finishing {
             open, end, code, ..
         } = finishing;
@@ -290,6 +281,7 @@ impl Inspector {
             used,
             counted,
             command,
+            permit,
             ..
         } = open;
         self.actions.push_back(Action::ForgetPinhole { id });
@@ -308,6 +300,8 @@ impl Inspector {
             duration,
             cut,
         } = counted.unwrap_or_default();
+        let moved = counters.map(|moved| moved.bytes_forth.saturating_add(moved.bytes_back));
+        permit.settle(moved.unwrap_or_default(), now);
         self.record(Event::Transferred(Transferred {
             command,
             rule,

@@ -173,7 +173,7 @@ impl Metrics {
         );
         registry.register(
             "refusals",
-            "What was refused, by reason: policy, pinhole, a session's limit or server, or a break of the protocol",
+            "What was refused, by reason: policy, a rule's limit, pinhole, a session's limit or server, or a break of the protocol",
             self.refusals.clone(),
         );
         registry.register_with_unit(
@@ -267,7 +267,10 @@ impl Metrics {
         match event {
             Event::Decided { verdict, .. } => {
                 if let Decision::Deny(_) = verdict.decision {
-                    self.refused("policy");
+                    self.refused(match verdict.limit {
+                        Some(_) => "limit",
+                        None => "policy",
+                    });
                 }
             }
             Event::PinholeOpened { .. } => {

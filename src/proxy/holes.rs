@@ -174,6 +174,16 @@ impl Holes {
         }
     }
 
+    /// Lets a relayed connection carry no more than this.
+    pub(super) fn bound(&mut self, id: PinholeId, max_bytes: u64) {
+        match self.held.get(&id).and_then(|held| held.relay.as_ref()) {
+            Some(relay) => relay.bound(max_bytes),
+            None => {
+                tracing::debug!(session = self.session, %id, max_bytes, "the kernel bounds nothing");
+            }
+        }
+    }
+
     /// Closes a pinhole to connections that have not come; one that stands goes on.
     pub(super) fn close(&mut self, id: PinholeId) {
         let Some(held) = self.held.get_mut(&id) else {

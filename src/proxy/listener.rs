@@ -159,6 +159,7 @@ impl Taker {
             listener: Arc::clone(&self.name),
             legs,
             rules: self.rules.borrow().clone(),
+            meters: Arc::clone(&self.shared.meters),
             data: self.listener.data,
             convert: self.listener.convert,
             pinhole_lifetime: self.shared.limits.pinhole_lifetime,

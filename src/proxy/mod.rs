@@ -20,7 +20,7 @@ use crate::conntrack::Watcher;
 use crate::firewall::Firewall;
 use crate::monitor::Monitor;
 use crate::net::Ports;
-use crate::rules::Window;
+use crate::rules::{Meters, Window};
 
 pub use flows::Flows;
 pub use listener::{Gate, RulesSender, rules_of};
@@ -38,6 +38,7 @@ pub struct Shared {
     monitor: Arc<Monitor>,
     flows: Arc<Flows>,
     counts: Arc<Counts>,
+    meters: Arc<Meters>,
     sessions_begun: AtomicU64,
     /// Half of every flow id, so that ids of different runs differ in one file.
     run: u32,
@@ -100,6 +101,7 @@ impl Shared {
             monitor,
             flows,
             counts,
+            meters: Arc::default(),
             sessions_begun: AtomicU64::new(0),
             run,
             stop,

@@ -173,6 +173,7 @@ impl Session {
                     };
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
+                Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
                 Action::ClosePinhole { id } => self.holes.close(id),
                 Action::MeasurePinhole { id } => {
                     let news = self.holes.measure(id);

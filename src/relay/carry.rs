@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time;
 
+use super::bound::Bound;
 use super::pipe::Pipe;
 use crate::net;
 use crate::pinhole::Counters;
@@ -22,10 +23,10 @@ use crate::pinhole::Counters;
 pub const MAX_SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What ends a transfer that would go on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bounds {
     /// Bytes of both directions together.
-    pub(super) max_bytes: Option<u64>,
+    pub(super) bound: Bound,
     /// See [`MAX_SILENCE`].
     pub(super) max_silence: Duration,
 }
@@ -62,8 +63,9 @@ impl From<io::Error> for Cut {
 struct Progress {
     forth: AtomicU64,
     back: AtomicU64,
-    /// Bytes that may still be taken.
-    left: AtomicU64,
+    /// Bytes taken so far, which may be more than were handed on.
+    taken: AtomicU64,
+    bound: Bound,
     begun: Instant,
     /// When bytes moved last, milliseconds from `begun` on.
     moved_at: AtomicU64,
@@ -80,7 +82,8 @@ pub(super) async fn carry(initiator: TcpStream, target: TcpStream, bounds: Bound
     let progress = Progress {
         forth: AtomicU64::new(0),
         back: AtomicU64::new(0),
-        left: AtomicU64::new(bounds.max_bytes.unwrap_or(u64::MAX)),
+        taken: AtomicU64::new(0),
+        bound: bounds.bound,
         begun: Instant::now(),
         moved_at: AtomicU64::new(0),
     };
@@ -180,7 +183,8 @@ async fn breaks(stream: &TcpStream) -> Cut {
 
 impl Progress {
     fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.bound.bytes().saturating_sub(taken)
     }
 
     /// How much may be taken at once, never 0.
@@ -194,8 +198,7 @@ impl Progress {
     /// Notes what was taken. Both directions run in one task, so that nothing is taken between a look at
     /// what is left and this.
     fn take(&self, bytes: usize) {
-        let left = self.left().saturating_sub(count(bytes));
-        self.left.store(left, Ordering::Relaxed);
+        self.taken.fetch_add(count(bytes), Ordering::Relaxed);
         self.touch();
     }
 
@@ -240,7 +243,7 @@ mod tests {
         let (mut client, near) = pair().await;
         let (far, mut server) = pair().await;
         let bounds = Bounds {
-            max_bytes: None,
+            bound: Bound::new(None),
             max_silence: Duration::from_millis(300),
         };
         let carried = tokio::spawn(carry(near, far, bounds));
@@ -267,7 +270,7 @@ mod tests {
             let (mut client, near) = pair().await;
             let (far, mut server) = pair().await;
             let bounds = Bounds {
-                max_bytes: Some(1000),
+                bound: Bound::new(Some(1000)),
                 max_silence: MAX_SILENCE,
             };
             let carried = tokio::spawn(carry(near, far, bounds));
@@ -283,5 +286,30 @@ mod tests {
                 (1000, truncated)
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_bound_that_comes_later_holds_and_none_becomes_larger() {
+        let (mut client, near) = pair().await;
+        let (far, mut server) = pair().await;
+        let bound = Bound::new(None);
+        let bounds = Bounds {
+            bound: bound.clone(),
+            max_silence: MAX_SILENCE,
+        };
+        let carried = tokio::spawn(carry(near, far, bounds));
+        let mut got = vec![0; 1000];
+        client.write_all(&got).await.unwrap();
+        server.read_exact(&mut got).await.unwrap();
+
+        bound.lower(1500);
+        bound.lower(9000);
+        client.write_all(&vec![1; 5000]).await.unwrap();
+
+        let carried = carried.await.unwrap();
+        assert_eq!(
+            (carried.counters.bytes_forth, carried.truncated),
+            (1500, true)
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! For where the kernel path cannot serve: two address families, an edge without nftables, a limit on the
 //! bytes of a transfer. Knows no FTP and no policy; whoever calls it has decided.
 
+mod bound;
 mod carry;
 mod pipe;
 mod wait;
@@ -16,6 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::net::PortLease;
 use crate::pinhole::{Counters, Pinhole};
+
+use bound::Bound;
 
 pub use carry::MAX_SILENCE;
 pub use pipe::PIPE_SIZE;
@@ -87,9 +90,16 @@ pub enum RelayError {
 pub struct Expected {
     /// Never sent to: the waiting ends with it.
     _waiting: oneshot::Sender<()>,
+    bound: Bound,
 }
 
 impl Expected {
+    /// Lets the connection carry no more than this, both directions together, whether it has come or
+    /// not. The smallest bound of all that it was given holds.
+    pub fn bound(&self, max_bytes: u64) {
+        self.bound.lower(max_bytes);
+    }
+
     /// Ends the waiting; a connection that came goes on.
     pub fn close(self) {}
 }
@@ -125,6 +135,10 @@ pub fn expect(
         .listen()
         .map_err(|source| RelayError::Listen { announced, source })?;
     let (waiting, given_up) = oneshot::channel();
-    tokio::spawn(wait::serve(order, listener, given_up, tell));
-    Ok(Expected { _waiting: waiting })
+    let bound = Bound::new(order.max_bytes);
+    tokio::spawn(wait::serve(order, bound.clone(), listener, given_up, tell));
+    Ok(Expected {
+        _waiting: waiting,
+        bound,
+    })
 }

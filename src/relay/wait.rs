@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time;
 
+use super::bound::Bound;
 use super::carry::{Bounds, MAX_SILENCE, carry};
 use super::{Order, RelayEvent};
 use crate::net::{self, Source};
@@ -30,6 +31,7 @@ pub fn strays() -> u64 {
 /// Serves an order to its end.
 pub(super) async fn serve(
     order: Order,
+    bound: Bound,
     listener: TcpListener,
     given_up: oneshot::Receiver<()>,
     tell: impl Fn(RelayEvent) + Send + 'static,
@@ -37,8 +39,8 @@ pub(super) async fn serve(
     let Order {
         pinhole,
         lifetime,
-        max_bytes,
         connect_timeout,
+        ..
     } = order;
     let come = tokio::select! {
         // Given up or over comes first: who arrives at the same moment is late.
@@ -57,7 +59,7 @@ pub(super) async fn serve(
     let (counters, truncated) = match dial(&pinhole, peer, connect_timeout).await {
         Ok(target) => {
             let bounds = Bounds {
-                max_bytes,
+                bound,
                 max_silence: MAX_SILENCE,
             };
             let carried = carry(initiator, target, bounds).await;

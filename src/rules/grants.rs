@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::Limits;
+
 /// What goes with a rule's allow; the default grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
@@ -16,6 +18,8 @@ pub struct Grants {
     pub mask: Option<Arc<Mask>>,
     /// `max-bytes`: bytes that one transfer may carry, both directions together; needs the relay.
     pub max_bytes: Option<u64>,
+    /// `limits`: how often, how many at one time and how much.
+    pub limits: Option<Arc<Limits>>,
 }
 
 /// What becomes of a control connection that asks for TLS.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::yaml::{Key, Section, Shape};
 
 use super::compile::DAYS;
-use super::{Channel, DataPath, Field, Loudness, Reaction, TransferMode};
+use super::{Channel, DataPath, Field, Loudness, Per, Reaction, TransferMode};
 
 /// A reply that denies (RFC 959 §4.2): a code from 400 to 559 other than 421, and a text.
 const REPLY: &str = r"^(?!421)[45][0-5][0-9] (?=.*[^ ])[^\x00-\x1f\x7f]{1,396}$";
@@ -15,6 +15,9 @@ const TEXT: &str = r"^(?! *[0-9]{3}([ -]|$))(?=.*[^ ])[^\x00-\x1f\x7f]{1,200}$";
 
 /// A time of day.
 const TIME: &str = "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$";
+
+/// `transfers` in `limits` at most.
+pub(super) const MAX_TRANSFERS: u64 = 1_000_000;
 
 /// The whole file.
 pub(super) static POLICY: LazyLock<Section> = LazyLock::new(|| {
@@ -143,10 +146,16 @@ pub(super) static RULE: LazyLock<Section> = LazyLock::new(|| {
             Shape::many(Shape::Pattern("^[!-~]{1,32}$")),
             "Features that the reply to FEAT does not list.",
         ),
+        Key::optional(
+            "limits",
+            Shape::many(Shape::Map(&LIMIT)),
+            "How often, how many at one time and how much.",
+        ),
     ];
     Section {
         keys,
         one_of: &["allow", "deny"],
+        any_of: &[],
         beside: (
             "allow",
             &[
@@ -156,8 +165,39 @@ pub(super) static RULE: LazyLock<Section> = LazyLock::new(|| {
                 "max-bytes",
                 "mask-text",
                 "hide-features",
+                "limits",
             ],
         ),
+    }
+});
+
+/// An entry of `limits`.
+pub(super) static LIMIT: LazyLock<Section> = LazyLock::new(|| {
+    let keys = vec![
+        Key::required(
+            "per",
+            Shape::words(&Per::NAMED),
+            "Whom one count is kept for.",
+        ),
+        Key::optional(
+            "commands",
+            Shape::Pattern("^[1-9][0-9]*/(s|min|h|day)$"),
+            "Commands in so long: 600/min.",
+        ),
+        Key::optional(
+            "transfers",
+            Shape::Integer(1, MAX_TRANSFERS),
+            "Transfers at one time.",
+        ),
+        Key::optional(
+            "bytes",
+            Shape::Pattern("^[1-9][0-9]*(B|kB|KB|MB|GB|KiB|MiB|GiB)/(s|min|h|day)$"),
+            "Data of transfers in so long: 50GB/day.",
+        ),
+    ];
+    Section {
+        any_of: &["commands", "transfers", "bytes"],
+        ..Section::new(keys)
     }
 });
 

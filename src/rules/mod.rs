@@ -157,6 +157,8 @@ pub struct Verdict {
     pub grants: Grants,
     /// How loud it is on the record; a deny is never quiet.
     pub audit: Loudness,
+    /// The limit that refuses what the rule allows; a policy alone never says one.
+    pub limit: Option<Refusal>,
 }
 
 mod class;
@@ -168,7 +170,9 @@ mod glob;
 mod grants;
 mod index;
 mod keys;
+mod limits;
 mod lint;
+mod meters;
 mod networks;
 mod policy;
 mod protocol;
@@ -187,5 +191,7 @@ pub use explain::{Excerpt, Explanation, PassedOver, WrittenRule, explain, writte
 pub use field::Field;
 pub(crate) use glob::Glob;
 pub use grants::{DataPath, Grants, Mask, Tls, Window};
+pub use limits::{Cause, Limit, Limits, Measure, Per, Period, Rate, Refusal};
+pub use meters::{Asking, MAX_COUNTS, Meters, Permit};
 pub use policy::Policy;
 pub use protocol::{Protocol, Reaction};

@@ -9,8 +9,8 @@ use crate::yaml::{Problems, Source};
 use super::index::Index;
 use super::rule::{Rule, RuleAction};
 use super::{
-    Class, DataPath, Decision, Grants, Loudness, Protocol, Request, RuleName, Tls, Verdict, Window,
-    compile,
+    Class, DataPath, Decision, Grants, Loudness, Protocol, Request, RuleName, Tls, TransferMode,
+    Verdict, Window, compile,
 };
 
 /// A compiled policy; cloning and deciding copy no text.
@@ -100,6 +100,7 @@ impl Policy {
                 rule: Arc::clone(&self.built_in),
                 grants: Grants::default(),
                 audit: Loudness::default(),
+                limit: None,
             };
         };
         let decision = match &rule.action {
@@ -112,6 +113,7 @@ impl Policy {
             rule: Arc::clone(&rule.name),
             grants: rule.grants.clone(),
             audit: rule.audit,
+            limit: None,
         }
     }
 
@@ -161,10 +163,17 @@ impl Policy {
     }
 
     /// The first rule that bounds bytes, where no rule has the data go by the relay, which alone
-    /// can stop a transfer: then the listener has to.
+    /// can stop a transfer: then the listener has to. A bound in a rule that allows announcements
+    /// brings the relay with it.
     pub fn bounded_without_relay(&self) -> Option<&RuleName> {
-        let relays = |rule: &Rule| rule.grants.data == Some(DataPath::Relay);
+        let announces = |rule: &Rule| {
+            let mut verbs = Verb::KNOWN.iter();
+            verbs.any(|verb| TransferMode::of(verb).is_some() && rule.can_match(verb))
+        };
         let bounds = |rule: &&Rule| rule.grants.max_bytes.is_some();
+        let relays = |rule: &Rule| {
+            rule.grants.data == Some(DataPath::Relay) || (bounds(&rule) && announces(rule))
+        };
         match self.rules.iter().any(relays) {
             true => None,
             false => self.rules.iter().find(bounds).map(|rule| &*rule.name),

@@ -14,7 +14,7 @@ mod suggest;
 pub use node::{Node, Value, parse};
 pub use problem::{Problem, Problems, Severity};
 pub use read::{Map, Report};
-pub use scalar::number;
+pub use scalar::{number, size};
 pub use shape::{Key, Section, Shape};
 pub use source::Source;
 pub use suggest::nearest;

@@ -105,15 +105,10 @@ impl Report {
     /// Reads a size with its unit (`100MB`, `4GiB`), in bytes; none and more than 64 bits are noted.
     pub fn size(&mut self, node: &Node, what: &str) -> Option<u64> {
         let text = self.text(node, what)?;
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit = text.strip_prefix(digits).unwrap_or_default();
-        let bytes = SIZES.iter().find(|(name, _)| *name == unit);
-        let fault = match number_decimal(digits).zip(bytes) {
+        let fault = match size(text) {
             None => "not a size",
-            Some((count, (_, bytes))) => match count.checked_mul(*bytes) {
-                Some(size) if size > 0 => return Some(size),
-                Some(_) | None => "which is out of range",
-            },
+            Some(0 | u64::MAX) => "which is out of range",
+            Some(size) => return Some(size),
         };
         let message = format!("{what} is {}, {fault}", quoted(text));
         let help = "write a number from 1 and B, kB, MB, GB, KiB, MiB or GiB, such as 100MB";
@@ -191,6 +186,14 @@ pub fn number(text: &str) -> Option<u64> {
         Some(_) => None,
         None => number_decimal(text),
     }
+}
+
+/// Reads a size with its unit, in bytes; more than 64 bits are `u64::MAX`.
+pub fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text.strip_prefix(digits).unwrap_or_default();
+    let (_, bytes) = SIZES.iter().find(|(name, _)| *name == unit)?;
+    Some(number_decimal(digits)?.saturating_mul(*bytes))
 }
 
 /// A leading zero is refused: other YAML readers take such a number for an octal one.

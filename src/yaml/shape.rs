@@ -12,6 +12,8 @@ pub struct Section {
     pub keys: Vec<Key>,
     /// Exactly one of these must be there; none where it is empty.
     pub one_of: &'static [&'static str],
+    /// At least one of these must be there; none where it is empty.
+    pub any_of: &'static [&'static str],
     /// Keys that stand only beside another: this one, those.
     pub beside: (&'static str, &'static [&'static str]),
 }
@@ -188,15 +190,13 @@ impl Section {
             "required": required,
             "additionalProperties": false,
         });
-        if let Some(object) = schema.as_object_mut()
-            && !self.one_of.is_empty()
-        {
-            let one: Vec<Value> = self
-                .one_of
-                .iter()
-                .map(|name| json!({ "required": [name] }))
-                .collect();
-            object.insert("oneOf".to_owned(), json!(one));
+        for (word, names) in [("oneOf", self.one_of), ("anyOf", self.any_of)] {
+            if let Some(object) = schema.as_object_mut()
+                && !names.is_empty()
+            {
+                let each = names.iter().map(|name| json!({ "required": [name] }));
+                object.insert(word.to_owned(), each.collect());
+            }
         }
         let (other, keys) = self.beside;
         if let Some(object) = schema.as_object_mut()

@@ -4,7 +4,8 @@ use crate::lab::{Family, Gate, Lab, Peer, REFUSAL, Vsftpd, same};
 
 crate::claims![
     files_arrive_whole_through_the_relay,
-    a_transfer_ends_at_its_most_bytes,
+    a_transfer_ends_at_its_most_bytes_by_the_rule_of_its_announcement,
+    a_transfer_ends_at_its_most_bytes_by_its_own_rule,
     only_the_expected_client_is_relayed,
     a_transparent_listener_relays_as_the_edge,
     a_transparent_listener_relays_as_the_client,
@@ -80,7 +81,16 @@ fn files_arrive_whole_through_the_relay() {
     moves_in_every_way(&lab, &gate, &server, 21);
 }
 
-fn a_transfer_ends_at_its_most_bytes() {
+fn a_transfer_ends_at_its_most_bytes_by_the_rule_of_its_announcement() {
+    ends_at_its_most_bytes("data");
+}
+
+fn a_transfer_ends_at_its_most_bytes_by_its_own_rule() {
+    ends_at_its_most_bytes("read");
+}
+
+/// A rule for these commands bounds the bytes.
+fn ends_at_its_most_bytes(commands: &str) {
     let lab = Lab::published();
     lab.accept_data_ports();
     let server = lab.vsftpd();
@@ -88,7 +98,9 @@ fn a_transfer_ends_at_its_most_bytes() {
     std::fs::copy(lab.random_file("small", 1_000_000), server.file("small")).unwrap();
     let gate = lab.portcullis(
         &config(21),
-        "rules: [ { id: bounded, allow: true, command: [data], max-bytes: 1MB }, { id: all, allow: true } ]\n",
+        &format!(
+            "rules: [ {{ id: bounded, allow: true, command: [{commands}], max-bytes: 1MB }}, {{ id: all, allow: true }} ]\n"
+        ),
     );
     let back = lab.dir.join("back");
     let fetch = |name| {

@@ -14,7 +14,7 @@ use portcullis::inspect::{
 };
 use portcullis::nat::Legs;
 use portcullis::pinhole::{Counters, Pinhole, PinholeId};
-use portcullis::rules::{DataPath, Decision, Policy};
+use portcullis::rules::{DataPath, Decision, Meters, Policy};
 
 /// Client behind NAT: 10.0.0.5 talks to 192.0.2.20 and is seen as 198.51.100.1.
 pub(crate) const BEHIND_NAT: [&str; 4] = ["10.0.0.5", "192.0.2.20", "192.0.2.20", "198.51.100.1"];
@@ -49,6 +49,20 @@ impl Dialogue {
     }
 
     pub(crate) fn with_hosts(addresses: [&str; 4], policy: &str, hosts: &[(&str, &str)]) -> Self {
+        Self::with(addresses, policy, hosts, Arc::default())
+    }
+
+    /// One of several sessions that are held to the same limits.
+    pub(crate) fn sharing(meters: &Arc<Meters>, addresses: [&str; 4], policy: &str) -> Self {
+        Self::with(addresses, policy, &[], Arc::clone(meters))
+    }
+
+    fn with(
+        addresses: [&str; 4],
+        policy: &str,
+        hosts: &[(&str, &str)],
+        meters: Arc<Meters>,
+    ) -> Self {
         let [client, dialled, server, seen] =
             addresses.map(|address| address.parse().expect("an address"));
         let read = |policy: &str| match Policy::parse("test.yaml", policy) {
@@ -74,6 +88,7 @@ impl Dialogue {
                 policy: read(policy),
                 hosts: Arc::new(hosts),
             },
+            meters,
             data: DataPath::Kernel,
             convert: true,
         };
@@ -216,6 +231,7 @@ impl Dialogue {
                 | Action::ToServer(_)
                 | Action::ClosePinhole { .. }
                 | Action::MeasurePinhole { .. }
+                | Action::BoundPinhole { .. }
                 | Action::ForgetPinhole { .. }
                 | Action::Record(_)
                 | Action::FinishToServer
@@ -267,6 +283,7 @@ impl Dialogue {
             }
             Action::ClosePinhole { id } => format!("close {id}"),
             Action::MeasurePinhole { id } => format!("measure {id}"),
+            Action::BoundPinhole { id, max_bytes } => format!("bound {id} to {max_bytes} bytes"),
             Action::ForgetPinhole { .. } => return None,
             Action::FinishToServer => "S< (end)".into(),
             Action::FinishToClient => "C< (end)".into(),

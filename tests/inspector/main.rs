@@ -11,6 +11,7 @@ mod conditions;
 mod conversion;
 mod dialogue;
 mod framing;
+mod limits;
 mod pinholes;
 mod properties;
 mod replies;

@@ -37,6 +37,21 @@ const TELLING: [Verb; 9] = [
 /// Commands that announce a data connection, and for which `data` is looked at.
 const ANNOUNCING: [Verb; 4] = [Verb::Port, Verb::Eprt, Verb::Pasv, Verb::Epsv];
 
+/// The same and the commands with a data connection, for which `max-bytes` is looked at.
+const CARRYING: [Verb; 11] = [
+    Verb::Port,
+    Verb::Eprt,
+    Verb::Pasv,
+    Verb::Epsv,
+    Verb::Retr,
+    Verb::Stor,
+    Verb::Stou,
+    Verb::Appe,
+    Verb::List,
+    Verb::Nlst,
+    Verb::Mlsd,
+];
+
 /// What a rule grants, and the places of the keys that say so.
 #[derive(Debug, Default)]
 pub(super) struct Granted {
@@ -45,6 +60,12 @@ pub(super) struct Granted {
 }
 
 impl Granted {
+    /// Notes a key that is read elsewhere.
+    pub(super) fn note(&mut self, name: &'static str, written: Option<(&Node, &Node)>) {
+        let noted = written.map(|(key, _)| (name, key.span.clone()));
+        self.keys.extend(noted);
+    }
+
     fn at(&self, key: &str) -> Option<Range<usize>> {
         let written = self.keys.iter().find(|(name, _)| *name == key);
         written.map(|(_, span)| span.clone())
@@ -54,10 +75,9 @@ impl Granted {
 impl Compiler<'_> {
     /// Reads everything that only an allowing rule may say; of `fxp`, which is a condition, only the
     /// key is noted.
-    pub(super) fn grants(&mut self, map: &mut Map<'_>, fxp: Option<&Node>) -> Granted {
+    pub(super) fn grants(&mut self, map: &mut Map<'_>, fxp: Option<(&Node, &Node)>) -> Granted {
         let mut granted = Granted::default();
-        let noted = fxp.map(|key| ("fxp", key.span.clone()));
-        granted.keys.extend(noted);
+        granted.note("fxp", fxp);
         let mut take = |name: &'static str| {
             let (key, node) = map.keyed(name)?;
             granted.keys.push((name, key.span.clone()));
@@ -85,6 +105,7 @@ impl Compiler<'_> {
             data: data.and_then(|node| self.report.choice(node, "`data`", &DataPath::NAMED)),
             mask: (mask != Mask::default()).then(|| Arc::new(mask)),
             max_bytes: max_bytes.and_then(|node| self.report.size(node, "`max-bytes`")),
+            limits: None,
         };
         granted
     }
@@ -95,6 +116,7 @@ impl Compiler<'_> {
             let help = match *name {
                 "source-port-20" => "it is a condition on data connections that a rule allows",
                 "fxp" => "what no rule allows by `fxp` is denied; take the key out",
+                "limits" => "what is denied needs no limit; write it in the rule that allows",
                 _ => "it says how an allowed command is carried out; take it out",
             };
             let message = format!("`{name}` in a rule that denies");
@@ -105,7 +127,7 @@ impl Compiler<'_> {
     /// Warns of keys that nothing the rule allows will ever ask for.
     pub(super) fn warn_of_idle_grants(&mut self, rule: &Rule, granted: &Granted) {
         let asks = |verbs: &[Verb]| verbs.iter().any(|verb| rule.can_match(verb));
-        let idle: [(&str, &[Verb], &str); 4] = [
+        let idle: [(&str, &[Verb], &str); 5] = [
             (
                 "fxp",
                 &[Verb::Port, Verb::Eprt],
@@ -120,6 +142,11 @@ impl Compiler<'_> {
                 "data",
                 &ANNOUNCING,
                 "PORT, EPRT, PASV and EPSV begin data connections; add them, or the class `data`, to `command`",
+            ),
+            (
+                "max-bytes",
+                &CARRYING,
+                "these announce or begin transfers; add the class `data`, `list`, `read` or `write` to `command`",
             ),
             (
                 "hide-features",

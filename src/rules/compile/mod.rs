@@ -16,6 +16,7 @@ mod action;
 mod conditions;
 mod grants;
 mod groups;
+mod limits;
 mod when;
 
 use groups::Groups;
@@ -114,7 +115,9 @@ impl<'a> Compiler<'a> {
         let fxp = map.keyed(Field::Fxp.name());
         let foreign = fxp.map(|(_, node)| written(Field::Fxp, node));
         places.conditions.extend(foreign);
-        let granted = self.grants(&mut map, fxp.map(|(key, _)| key));
+        let mut granted = self.grants(&mut map, fxp);
+        let limits = map.keyed("limits");
+        granted.note("limits", limits);
         map.finish(&mut self.report);
         let mut rule = Rule::built_in(Arc::new(self.name(id, line)), RuleAction::Allow);
         rule.client = client.map(|n| self.networks(n, "`client`"));
@@ -141,11 +144,15 @@ impl<'a> Compiler<'a> {
         }
         rule.audit = loudness.unwrap_or_default();
         rule.grants = granted.grants.clone();
+        rule.grants.limits = limits.and_then(|(_, node)| self.limits(node, &rule.name.id));
         rule.places = places;
         id?;
         rule.action = action?;
         if rule.allows() {
             self.warn_of_idle_grants(&rule, &granted);
+            if let Some((_, node)) = limits {
+                self.warn_of_idle_limits(&rule, node);
+            }
         }
         Some(rule)
     }
