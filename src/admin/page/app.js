@@ -1,7 +1,7 @@
 // The frame: which view is shown, what is always on top (alarms, the lost connection), keys, the zone.
 import { ApiError, answered, get, post } from "./api.js";
 import { append, el, href, replace, say } from "./dom.js";
-import { clock, switchZone, zoneName } from "./format.js";
+import { clock, counted, switchZone, zoneName } from "./format.js";
 import * as live from "./live.js";
 import * as login from "./login.js";
 import * as record from "./record.js";
@@ -42,6 +42,7 @@ async function show({ keepPlace = false } = {}) {
     if (here) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
+  document.body.classList.toggle("signed-out", !signedIn);
   if (!signedIn) {
     showLogin();
     return;
@@ -96,6 +97,7 @@ function report(error, signal) {
     showAlarms(true);
   } else if (signal) {
     main.removeAttribute("aria-busy");
+    if (!main.querySelector("h1")) append(main, el("h1", {}, document.title.split(" · ")[0]));
     append(main, el("p", { class: "fault", role: "alert" }, error.message));
   }
 }
@@ -109,7 +111,7 @@ function showAlarms(lost = false) {
   } else if (status) {
     const { record: kept, rules_loaded: loaded } = status;
     if (kept.state === "failing") {
-      const gone = kept.unrecorded > 0 ? ` ${kept.unrecorded} events are not on the record.` : "";
+      const gone = kept.unrecorded > 0 ? ` ${counted(kept.unrecorded, "event is", "events are")} not on the record.` : "";
       texts.push(["failing", `The record cannot be kept: ${kept.error ?? "the reason is not known"}.${gone}`.replace(/\.\.(?= |$)/u, ".")]);
     }
     if (loaded && !loaded.ok) texts.push(["failing", "The rules did not load; those from before decide.", loaded.text]);

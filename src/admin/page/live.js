@@ -9,6 +9,9 @@ export const title = "Live";
 /** What the filter holds; kept while other views are looked at. */
 let filter = "";
 
+/** Whether there is more than one listener, so that each session has to name its own. */
+let several = false;
+
 /** Fills the view; the frame calls `tick` every two seconds. */
 export function open({ main, signal, report }) {
   const state = el("dl", { class: "facts status" });
@@ -50,6 +53,7 @@ export function open({ main, signal, report }) {
   return {
     async tick(status) {
       showStatus(state, listeners, status);
+      several = status.listeners.length > 1;
       try {
         const [{ sessions: some }, { pinholes }] = await Promise.all([get("sessions", {}, signal), get("pinholes", {}, signal)]);
         last = { sessions: some, pinholes, at: status.at };
@@ -108,10 +112,10 @@ function sessionTable() {
     columns: [
       { key: "session", label: "Session", sort: (row) => row.session, first: "down", cell: (row) => link("story", { flow: row.flow }, `#${row.session}`) },
       { key: "client", label: "Client", room: "address-cell", sort: (row) => row.client, cell: (row) => address(row.client) },
-      { key: "server", label: "Server", room: "address-cell", sort: (row) => row.server, cell: (row) => [address(row.server), el("small", {}, ` by ${row.listener}`)] },
+      { key: "server", label: "Server", room: "address-cell", sort: (row) => row.server, cell: (row) => [address(row.server), several ? el("small", { class: "block" }, `by ${row.listener}`) : null] },
       { key: "user", label: "User", room: "name", sort: (row) => row.user, cell: (row) => (row.user === null ? dash() : foreign(row.user)) },
       { key: "state", label: "Doing", room: "wide", sort: (row) => `${row.state} ${row.command ?? ""} ${row.path ?? ""}`, cell: doing },
-      { key: "rule", label: "Rule", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.rule_at) },
+      { key: "rule", label: "Rule", room: "outcome", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.rule_at) },
       { key: "transfers", label: "Files", number: true, first: "down", sort: (row) => row.transfers, cell: (row) => number(row.transfers) },
       { key: "bytes", label: "Bytes", number: true, first: "down", sort: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
       { key: "denied", label: "Denied", number: true, first: "down", sort: (row) => row.denied, cell: (row) => (row.denied ? el("strong", { class: "bad" }, number(row.denied)) : "0") },
@@ -150,7 +154,7 @@ function pinholeTable() {
       { key: "target", label: "Reaches", room: "address-cell", sort: (row) => row.target, cell: (row) => address(row.target) },
       { key: "state", label: "State", sort: (row) => row.state, cell: (row) => el("span", { class: `state ${row.state}` }, row.state) },
       { key: "command", label: "For", room: "wide", sort: (row) => row.path ?? row.command, cell: (row) => [row.command ? el("code", { class: "verb" }, row.command) : dash(), row.path ? [" ", foreign(row.path, "path")] : null] },
-      { key: "rule", label: "Rule", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.rule_at) },
+      { key: "rule", label: "Rule", room: "outcome", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.rule_at) },
       { key: "opened", label: "Open for", number: true, first: "down", sort: (row) => row.opened, cell: (row) => ago({ at: row.at, active: row.opened }) },
     ],
   });

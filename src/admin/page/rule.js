@@ -47,11 +47,11 @@ export async function open({ main, query, signal }) {
       values.some((value) => value > 0)
         ? chart({ span, columns, series: [{ label: id, name: id, values }], unit: "hits" })
         : el("p", { class: "empty" }, `It decided nothing in these ${SPANS[span].label}.`)),
-    el("section", { "aria-labelledby": "clients" }, el("h2", { id: "clients" }, "Top clients"), clientsOf(rule.clients, id)),
+    el("section", { "aria-labelledby": "clients" }, el("h2", { id: "clients" }, "Top clients"), rule.clients.length ? clientsOf(rule.clients, id) : el("p", { class: "empty" }, "None.")),
     el("section", { "aria-labelledby": "recent" },
       el("div", { class: "headed" }, el("h2", { id: "recent" }, "Recent hits"), el("p", {}, link("record", { rule: id }, "All of them on the record"))),
       recent.element));
-  recent.update(rule.recent, "Nothing on the record: events older than it is kept are gone, their counts stay.");
+  recent.update(rule.recent, never ? "It has never decided on a command." : "None on the record. Events go after a time, their counts stay; a quiet rule leaves none.");
 }
 
 function source({ source: text, first_line: first, at }) {

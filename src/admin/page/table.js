@@ -14,10 +14,10 @@ export class Table {
     this.body = el("tbody", { role: "rowgroup" });
     this.heads = columns.map((column) => this.head(column));
     this.empty = el("p", { class: "empty" }, empty);
-    this.caption = el("caption", {}, caption);
-    this.table = el("table", { class: "cards", role: "table" }, this.caption,
+    this.sorting = this.sorter();
+    this.table = el("table", { class: "cards", role: "table" }, el("caption", {}, caption),
       el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, this.heads)), this.body);
-    this.element = el("div", { class: "tabled" }, this.sorter(), this.table, this.empty);
+    this.element = el("div", { class: "tabled" }, this.sorting, this.table, this.empty);
     this.showOrder();
   }
 
@@ -44,7 +44,7 @@ export class Table {
     if (empty !== null) replace(this.empty, empty);
     this.empty.hidden = wanted.size > 0;
     this.table.hidden = wanted.size === 0;
-    this.select.parentElement.hidden = wanted.size < 2;
+    this.sorting.hidden = wanted.size < 2 || !this.columns.some(({ sort }) => sort);
   }
 
   make(id) {
@@ -93,7 +93,6 @@ export class Table {
   sorter() {
     const choices = this.columns.filter(({ sort }) => sort);
     this.select = el("select", { change: () => this.orderBy(this.select.value, null) },
-      this.order === null ? el("option", { value: "" }, "as it comes") : null,
       choices.map(({ key, label }) => el("option", { value: key }, label)));
     const turn = el("button", { type: "button", click: () => this.select.value && this.orderBy(this.select.value) }, "Turn round");
     return el("p", { class: "sorter" }, el("label", {}, "Sort by ", this.select), " ", turn);
