@@ -33,7 +33,7 @@ export async function crowd(files) {
     url: `http://127.0.0.1:${server.address().port}/`, token: TOKEN, hostile: HOSTILE, close: () => { server.closeAllConnections(); server.close(); },
     views: {
       live: "#/live", rules: "#/rules", "rules-30d": "#/rules?span=30d", rule: "#/rule?rule=read-public&file=rules/edge.yaml",
-      "rule-gone": "#/rule?rule=rule-58&file=rules/edge.yaml", record: "#/record", story: "#/story?flow=8589934592",
+      "rule-gone": "#/rule?rule=rule-57&file=rules/edge.yaml", record: "#/record", story: "#/story?flow=8589934592",
     },
   };
 }
@@ -63,7 +63,7 @@ const answers = {
     from: at % 3 === 0 ? "[2001:db8:ffff:1::14]:20" : "198.51.100.20:20", to: at % 3 === 0 ? "[2001:db8:1234:5678:9abc:def0:1234:10]:50112" : "203.0.113.1:50112", target: client(at), rule: rule(at).rule,
     opened: NOW() - at * 2_000_000, state: at % 3 ? "used" : "open", command: at % 3 ? "RETR" : null, path: at % 3 ? LONG : null })) }),
   hits: () => ({ begun: NOW() - 700 * HOUR, rules: Array.from({ length: 60 }, (_, at) => ({
-    ...rule(at), action: at === 58 ? null : at % 5 === 3 ? "deny" : "allow", listeners: at === 58 ? [] : ["lan"], hits: dead(at) ? 0 : (60 - at) ** 3, bytes: dead(at) ? 0 : (60 - at) ** 4 * 991,
+    ...rule(at), action: at === 57 ? null : at % 5 === 3 ? "deny" : "allow", listeners: at === 57 ? [] : ["lan"], hits: dead(at) ? 0 : (60 - at) ** 3, bytes: dead(at) ? 0 : (60 - at) ** 4 * 991,
     first_use: dead(at) ? null : NOW() - 600 * HOUR, last_use: dead(at) ? null : NOW() - at * HOUR / 4,
     clients: dead(at) ? [] : [{ client: "10.60.1.2", hits: 91823 }, { client: "2001:db8:1234:5678:9abc:def0:1234:5678", hits: 812 }] })) }),
   "hits/series": (query) => {
@@ -85,8 +85,8 @@ const answers = {
     const at = Array.from({ length: 60 }, (_, each) => each).find((each) => rule(each).rule === query.get("rule"));
     if (at === undefined) return null;
     const { clients, hits, bytes, first_use, last_use } = answers.hits().rules[at];
-    return { ...rule(at), configured: at !== 58, first_line: 12 + at * 6, hits, bytes, first_use, last_use, clients,
-      source: at === 58 ? null : `  - id: ${rule(at).rule}\n    # Partners fetch what was released, and nothing else; see the contract of 2024 for the whole list of folders they may see.\n    allow: true\n    command: [read, list]\n    path: [/pub/**, /releases/**]\n`,
+    return { ...rule(at), configured: at !== 57, first_line: 12 + at * 6, hits, bytes, first_use, last_use, clients,
+      source: at === 57 ? null : `  - id: ${rule(at).rule}\n    # Partners fetch what was released, and nothing else; see the contract of 2024 for the whole list of folders they may see.\n    allow: true\n    command: [read, list]\n    path: [/pub/**, /releases/**]\n`,
       recent: dead(at) ? [] : events().filter((event) => event.rule === "read-public").map((event) => ({ ...event, eve: undefined })).reverse() };
   },
   record: () => {

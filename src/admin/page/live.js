@@ -119,7 +119,7 @@ function sessionTable() {
       { key: "transfers", label: "Files", number: true, first: "down", sort: (row) => row.transfers, cell: (row) => number(row.transfers) },
       { key: "bytes", label: "Bytes", number: true, first: "down", sort: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
       { key: "denied", label: "Denied", number: true, first: "down", sort: (row) => row.denied, cell: (row) => (row.denied ? el("strong", { class: "bad" }, number(row.denied)) : "0") },
-      { key: "active", label: "Quiet for", number: true, first: "down", sort: (row) => row.active, cell: (row) => ago(row) },
+      { key: "active", label: "Quiet for", number: true, sort: (row) => row.at - row.active, cell: (row) => ago(row) },
       { key: "started", label: "Began", number: true, first: "down", sort: (row) => row.started, cell: (row) => when(row.started, "clock") },
     ],
   });
@@ -144,7 +144,7 @@ function pinholeTable() {
     caption: "Pinholes: data connections that may pass, each once",
     empty: "Asking the gate …",
     key: (row) => `${row.flow} ${row.pinhole}`,
-    order: { key: "opened", down: true },
+    order: { key: "opened", down: false },
     columns: [
       { key: "session", label: "Session", sort: (row) => row.session, first: "down", cell: (row) => link("story", { flow: row.flow }, `#${row.session}`) },
       { key: "user", label: "User", room: "name", sort: (row) => row.user, cell: (row) => (row.user === null ? dash() : foreign(row.user)) },
@@ -155,7 +155,7 @@ function pinholeTable() {
       { key: "state", label: "State", sort: (row) => row.state, cell: (row) => el("span", { class: `state ${row.state}` }, row.state) },
       { key: "command", label: "For", room: "wide", sort: (row) => row.path ?? row.command, cell: (row) => [row.command ? el("code", { class: "verb" }, row.command) : dash(), row.path ? [" ", foreign(row.path, "path")] : null] },
       { key: "rule", label: "Rule", room: "outcome", sort: (row) => row.rule, cell: (row) => ruleLink(row.rule, row.rule_at) },
-      { key: "opened", label: "Open for", number: true, first: "down", sort: (row) => row.opened, cell: (row) => ago({ at: row.at, active: row.opened }) },
+      { key: "opened", label: "Open for", number: true, sort: (row) => row.at - row.opened, cell: (row) => ago({ at: row.at, active: row.opened }) },
     ],
   });
 }
