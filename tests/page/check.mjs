@@ -34,7 +34,7 @@ export async function check(browser, gates, pictures) {
 async function opened(browser, gate, { theme = "light", size = "wide", signIn = true } = {}) {
   const context = await browser.newContext({ viewport: WIDTHS[size], colorScheme: theme, timezoneId: "Europe/Vienna", locale: "en-GB" });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(20_000);
   const amiss = [];
   page.on("console", (message) => { if (["error", "warning"].includes(message.type())) amiss.push(message.text()); });
   page.on("pageerror", (error) => amiss.push(String(error)));
@@ -253,7 +253,7 @@ const READING = {
     assert.match(await page.locator("li.event.transfer").first().innerText(), /completed/u);
     assert.equal(await page.locator("li.event.decision.bad").first().locator(".badge").innerText(), "denied");
     await page.locator("li.event.transfer summary").first().click();
-    assert.match(await page.locator("li.event.transfer pre").first().innerText(), /"event": "transfer"/u);
+    await page.locator("li.event.transfer pre", { hasText: '"event": "transfer"' }).waitFor();
     await page.getByRole("link", { name: /^Denied and amiss/u }).click();
     await settled(page);
     assert.equal(await page.locator("li.event.session-start").isVisible(), false);
