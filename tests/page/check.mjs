@@ -197,10 +197,13 @@ const READING = {
     const plot = page.getByRole("slider", { name: "hits over time" });
     await plot.focus();
     await page.keyboard.press("End");
-    assert.match(await plot.getAttribute("aria-valuetext"), /\d+ hits: .*read-public \d+/u);
     assert.match(await text(page, ".legend-title"), /^\d{4}-\d\d-\d\d \d\d:00–\d\d:00: /u);
+    const told = [await plot.getAttribute("aria-valuetext")];
     await page.keyboard.press("ArrowLeft");
     assert.equal(await plot.getAttribute("aria-valuenow"), "23");
+    told.push(await plot.getAttribute("aria-valuetext"));
+    // An hour may have ended since the sessions.
+    assert.ok(told.some((value) => /\d+ hits: .*read-public \d+/u.test(value)), told.join("; "));
     await page.getByText("Values as a table").click();
     assert.equal(await page.locator(".values tbody tr").count(), 24);
     await page.getByRole("link", { name: "30 days" }).click();
