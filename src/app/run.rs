@@ -39,8 +39,14 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         .thread_name("portcullis")
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(file, config))
+    let ended = runtime.block_on(serve(file, config));
+    // A question to the store may still run; it is not waited for.
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+    ended
 }
+
+/// How long what runs beside the sessions may take to end once the record is closed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
     let settings = config.needs_kernel().then(|| firewall_settings(&config));
@@ -69,7 +75,7 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
         gates.push(gate);
     }
     let admin = Admin::bind(&config.admin)?;
-    let monitor = Arc::new(Monitor::new(SystemTime::now()));
+    let monitor = Arc::new(Monitor::new(SystemTime::now(), &config.limits));
     let (reloads, mut reload_requests) = mpsc::channel(MAX_RELOADS);
     let sources = Sources {
         monitor: Arc::clone(&monitor),

@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use crate::inspect::Record;
 
 pub use encode::encode;
-pub use handle::{Audit, AuditError, RecordHealth};
+pub use handle::{Audit, AuditError, QUEUE, RecordHealth};
 pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};
 pub use store::{
