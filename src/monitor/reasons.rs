@@ -5,8 +5,9 @@ use crate::inspect::{EndReason, Mode, PinholeEnd, TransferOutcome, Violation};
 use super::{AdminRefusal, AdminSide};
 
 /// What is refused by the gate itself, whatever peers send; breaks of the protocol are told once they happen.
-pub(super) const REFUSALS: [&str; 5] = [
+pub(super) const REFUSALS: [&str; 6] = [
     "policy",
+    "limit",
     "pinhole",
     "too-many-sessions",
     "connect-failed",

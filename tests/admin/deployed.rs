@@ -70,12 +70,12 @@ fn read(expression: &str) -> (Vec<Named>, BTreeSet<String>) {
                 });
             }
         } else if first == '(' && ["by", "on", "without", "ignoring"].contains(&last.as_str()) {
-            let (inside, behind) = rest[1..].split_once(')').unwrap();
+            let (inside, behind) = rest.split_at(1).1.split_once(')').unwrap();
             groups.extend(inside.split(',').map(|label| label.trim().to_owned()));
             rest = behind;
             last.clear();
         } else if first == '{' {
-            let (inside, behind) = rest[1..].split_once('}').unwrap();
+            let (inside, behind) = rest.split_at(1).1.split_once('}').unwrap();
             let own = named.last_mut().unwrap();
             for matcher in inside.split(',').filter(|text| !text.trim().is_empty()) {
                 let at = matcher.find(['=', '!']).unwrap();
@@ -94,9 +94,9 @@ fn read(expression: &str) -> (Vec<Named>, BTreeSet<String>) {
             let end = rest
                 .find(|c: char| !word(c) && c != '.')
                 .unwrap_or(rest.len());
-            rest = &rest[end..];
+            rest = rest.split_at(end).1;
         } else {
-            rest = &rest[first.len_utf8()..];
+            rest = rest.split_at(first.len_utf8()).1;
         }
     }
     (named, groups)
@@ -139,9 +139,9 @@ fn texts<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a str>) {
     match value {
         Value::Object(fields) => {
             for (own, inner) in fields {
-                match inner {
-                    Value::String(text) if own == key => found.push(text),
-                    _ => texts(inner, key, found),
+                match inner.as_str().filter(|_| own == key) {
+                    Some(text) => found.push(text),
+                    None => texts(inner, key, found),
                 }
             }
         }

@@ -206,7 +206,7 @@ fn labels<'a>(mut rest: &'a str, line: &str) -> (BTreeMap<String, String>, &'a s
             labels.insert(key.to_owned(), value).is_none(),
             "{key} twice: {line}"
         );
-        let behind = &behind[end..];
+        let behind = behind.split_at(end).1;
         match behind.strip_prefix(',') {
             Some(next) => rest = next,
             None => {
