@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -53,6 +53,8 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
     let ports = Ports::new(config.kernel.data_ports.clone());
     let windows = config.windows();
     let (stop, stopping) = watch::channel(false);
+    // Before anything is in the kernel: a signal that nobody takes would leave it there.
+    let signals = Signals::take()?;
     let audit = Audit::open(&config.audit).context("opening the record")?;
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
@@ -108,7 +110,9 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
         serving.spawn(gate.serve(Arc::clone(&shared)));
     }
     tracing::info!("ready");
-    let ended = wait_for_stop(&audit, &reload, &mut reload_requests).await;
+    signals
+        .wait_for_stop(&audit, &reload, &mut reload_requests)
+        .await;
     if stop.send(true).is_err() {
         tracing::debug!("nobody was left to stop");
     }
@@ -119,7 +123,7 @@ async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
     }
     audit.finish().await.context("closing the record")?;
     tracing::info!("stopped");
-    ended
+    Ok(())
 }
 
 /// What is in the kernel as long as portcullis runs.
@@ -187,25 +191,40 @@ fn take_down(installed: Installed) {
     }
 }
 
-async fn wait_for_stop(
-    audit: &Audit,
-    reload: &Reload,
-    requests: &mut mpsc::Receiver<ReloadRequest>,
-) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                reopen(audit).await;
-                reload.run();
-            }
-            Some(request) = requests.recv() => {
-                if request.send(reload.run()).is_err() {
-                    tracing::debug!("nobody waits to hear how the reload went");
+/// The signals that are for portcullis; from the moment this exists they end nothing by themselves.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn take() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("waiting for SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("waiting for SIGHUP")?,
+        })
+    }
+
+    async fn wait_for_stop(
+        mut self,
+        audit: &Audit,
+        reload: &Reload,
+        requests: &mut mpsc::Receiver<ReloadRequest>,
+    ) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    reopen(audit).await;
+                    reload.run();
+                }
+                Some(request) = requests.recv() => {
+                    if request.send(reload.run()).is_err() {
+                        tracing::debug!("nobody waits to hear how the reload went");
+                    }
                 }
             }
         }
