@@ -148,3 +148,96 @@ impl Drop for Busy {
         self.0.places.freed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::{Duration, SystemTime};
+
+    use tokio::task::{JoinHandle, yield_now};
+    use tokio::time::timeout;
+
+    use crate::config::Limits;
+
+    use super::*;
+
+    /// A connection that does nothing.
+    struct Silent {
+        place: Arc<Place>,
+        task: JoinHandle<()>,
+    }
+
+    impl Silent {
+        async fn on(places: &Arc<Places>) -> Self {
+            let place = places.take().await;
+            let task = tokio::spawn(pending());
+            place.belongs_to(task.abort_handle());
+            Self { place, task }
+        }
+
+        async fn is_open(&self) -> bool {
+            yield_now().await;
+            !self.task.is_finished()
+        }
+    }
+
+    fn places(side: AdminSide) -> Arc<Places> {
+        let monitor = Monitor::new(SystemTime::UNIX_EPOCH, &Limits::default());
+        Places::new(side, Arc::new(monitor))
+    }
+
+    async fn full(places: &Arc<Places>) -> Vec<Silent> {
+        let mut all = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            all.push(Silent::on(places).await);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn the_one_that_was_idle_longest_makes_room() {
+        let places = places(AdminSide::Socket);
+        let all = full(&places).await;
+        let (first, second) = (all.first().unwrap(), all.get(1).unwrap());
+        first.place.moved();
+        let next = Silent::on(&places).await;
+        assert!(first.is_open().await && next.is_open().await);
+        assert!(!second.is_open().await);
+    }
+
+    #[tokio::test]
+    async fn strangers_make_room_before_those_with_the_token() {
+        let places = places(AdminSide::Page);
+        let all = full(&places).await;
+        let (first, second) = (all.first().unwrap(), all.get(1).unwrap());
+        drop(first.place.trust());
+        let _more = full(&places).await;
+        assert!(first.is_open().await);
+        assert!(!second.is_open().await);
+    }
+
+    #[tokio::test]
+    async fn nobody_makes_room_while_answers_are_made() {
+        let places = places(AdminSide::Socket);
+        let all = full(&places).await;
+        let mut busy: Vec<_> = all.iter().map(|one| one.place.trust()).collect();
+        let moment = Duration::from_millis(10);
+        assert!(timeout(moment, places.take()).await.is_err());
+        busy.pop();
+        let next = Silent::on(&places).await;
+        assert!(next.is_open().await);
+        let last = all.last().map(Silent::is_open);
+        assert!(!last.unwrap().await);
+    }
+
+    #[tokio::test]
+    async fn a_place_given_back_is_free() {
+        let places = places(AdminSide::Page);
+        let mut all = full(&places).await;
+        drop(all.pop());
+        let _next = Silent::on(&places).await;
+        for one in &all {
+            assert!(one.is_open().await);
+        }
+    }
+}

@@ -39,7 +39,7 @@ fn scrape() -> Scrape {
     let gate = Gate::start();
     let mut client = gate.login("anna");
     client.fetch("/a");
-    client.ask("QUIT", "221");
+    client.quit();
     gate.json_when("/api/sessions", |all| {
         all["sessions"].as_array().unwrap().is_empty()
     });

@@ -136,6 +136,11 @@ impl Client {
         reply
     }
 
+    /// Ends the session.
+    pub(crate) fn quit(mut self) {
+        self.ask("QUIT", "221");
+    }
+
     /// Asks for a passive data connection and gives its address.
     pub(crate) fn passive(&mut self) -> SocketAddr {
         let reply = self.ask("PASV", "227");

@@ -133,7 +133,7 @@ impl Gate {
             Arc::clone(&log),
             BufReader::new(process.stderr.take().unwrap()),
         );
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 shared.lock().unwrap().push_str(&format!("{line}\n"));
             }
@@ -154,7 +154,11 @@ impl Gate {
         });
         match ready {
             true => Ok(gate),
-            false => Err(gate.log()),
+            false => {
+                // To its last word.
+                reader.join().unwrap();
+                Err(gate.log())
+            }
         }
     }
 

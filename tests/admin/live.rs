@@ -59,7 +59,7 @@ fn a_session_is_shown_with_its_transfer_and_after_it() {
     assert_eq!(after["sessions"][0]["pinhole"], Value::Null);
     client.ask("DELE /a", "550");
     assert_eq!(lines(&gate, "sessions")[0]["denied"], 1);
-    client.ask("QUIT", "221");
+    client.quit();
     gate.json_when("/api/sessions", |all| {
         all["sessions"] == serde_json::json!([])
     });

@@ -26,7 +26,7 @@ fn a_scrape_after_real_sessions_has_the_right_numbers() {
     // Announced, never used, replaced, and used at last.
     anna.passive();
     anna.fetch("/d");
-    anna.ask("QUIT", "221");
+    anna.quit();
     let mut bela = gate.login("bela");
     let data = bela.begin("/slow");
     gate.json_when("/api/pinholes", |all| all["pinholes"][0]["state"] == "used");
@@ -93,7 +93,7 @@ fn a_scrape_after_real_sessions_has_the_right_numbers() {
 
     gate.server.let_go();
     bela.end(data);
-    bela.ask("QUIT", "221");
+    bela.quit();
     gate.json_when("/api/sessions", |all| {
         all["sessions"].as_array().unwrap().is_empty()
     });
@@ -111,7 +111,7 @@ fn the_hits_of_the_counts_are_those_of_the_store() {
     let mut anna = gate.login("anna");
     anna.fetch("/a");
     anna.ask("DELE /a", "550");
-    anna.ask("QUIT", "221");
+    anna.quit();
     gate.json_when("/api/record?kind=session-end", |found| {
         !found["events"].as_array().unwrap().is_empty()
     });
@@ -148,7 +148,7 @@ fn a_server_that_is_away_is_a_refusal() {
 #[test]
 fn names_are_what_prometheus_expects() {
     let gate = Gate::start();
-    gate.login("anna").ask("QUIT", "221");
+    gate.login("anna").quit();
     let scrape = scrape(&gate);
     for (name, family) in &scrape.families {
         let help = family

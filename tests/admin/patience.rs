@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 use crate::ftp::CONTENT;
-use crate::ground::{Gate, rest};
+use crate::ground::Gate;
 use crate::http::on_page;
 
 /// More than there are places.
@@ -25,11 +25,7 @@ fn silent_connections_to_the_page_keep_nobody_waiting() {
     assert_eq!(answer.json()["sessions"][0]["state"], "transfer");
     gate.server.let_go();
     assert_eq!(client.end(data), CONTENT);
-    // The last one of them has kept its place.
-    let mut last = silent.last().unwrap();
-    last.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    assert!(rest(last).starts_with("HTTP/1.1 200"));
+    drop(silent);
 }
 
 #[test]
@@ -49,30 +45,6 @@ fn requests_that_never_end_keep_nobody_waiting() {
         on_page(gate.page(), "GET /api/status", &[&right], "").status,
         200
     );
-}
-
-#[test]
-fn a_reader_with_the_token_stays_where_strangers_come_and_go() {
-    let gate = Gate::start();
-    let right = format!("Authorization: Bearer {}", gate.token());
-    let mut reader = TcpStream::connect(gate.page()).unwrap();
-    let ask = format!("HEAD /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n{right}\r\n");
-    reader.write_all(format!("{ask}\r\n").as_bytes()).unwrap();
-    let mut first = [0; 15];
-    std::io::Read::read_exact(&mut reader, &mut first).unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200 OK");
-    let silent: Vec<_> = (0..MANY)
-        .map(|_| TcpStream::connect(gate.page()).unwrap())
-        .collect();
-    assert_eq!(on_page(gate.page(), "GET /", &[], "").status, 200);
-    reader
-        .write_all(format!("{ask}Connection: close\r\n\r\n").as_bytes())
-        .unwrap();
-    assert!(
-        rest(&reader).contains("HTTP/1.1 200 OK"),
-        "its place was taken"
-    );
-    drop(silent);
 }
 
 #[test]

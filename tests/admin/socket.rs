@@ -140,3 +140,13 @@ fn nobody_there_is_said_with_what_to_do() {
     assert!(said.contains("nobody answers on"), "{said}");
     assert!(said.contains("is portcullis running"), "{said}");
 }
+
+#[test]
+fn a_stop_right_behind_ready_is_a_clean_one() {
+    for _ in 0..10 {
+        let mut gate = Gate::start();
+        let status = gate.stop();
+        assert!(status.success(), "{status}:\n{}", gate.log());
+        assert!(!gate.socket().exists());
+    }
+}

@@ -15,10 +15,10 @@ fn recorded() -> (Gate, Value) {
     anna.fetch("/a");
     anna.fetch("/b");
     anna.ask("DELE /a", "550");
-    anna.ask("QUIT", "221");
+    anna.quit();
     let mut bela = gate.login("bela");
     bela.ask("CWD /pub", "250");
-    bela.ask("QUIT", "221");
+    bela.quit();
     let ended = "/api/record?kind=session-end";
     gate.json_when(ended, |found| {
         found["events"].as_array().unwrap().len() == 2
