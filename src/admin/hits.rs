@@ -57,6 +57,10 @@ pub(super) async fn series(Given(state): Given<State>, asked: Asked<Span>) -> An
         let text = "`from` and `to` are microseconds since 1970, `to` the later one, 400 days apart at most";
         return Err(Refusal(StatusCode::BAD_REQUEST, text.to_owned()));
     }
+    if span.rule.is_some() != span.file.is_some() {
+        let text = "`rule` and `file` go together: ids are those of one file";
+        return Err(Refusal(StatusCode::BAD_REQUEST, text.to_owned()));
+    }
     ask(&state, move |reader| {
         let rule = span.file.as_deref().zip(span.rule.as_deref());
         let found = reader.series(span.from, span.to, rule)?;

@@ -8,6 +8,7 @@ mod client;
 mod hits;
 mod live;
 mod page;
+mod places;
 mod record;
 mod routes;
 mod serve;
@@ -25,7 +26,8 @@ use crate::monitor::{Monitor, RulesLoaded};
 
 pub use auth::MIN_TOKEN;
 pub use client::{Client, ClientError};
-pub use serve::{Admin, AdminError, MAX_CONNECTIONS};
+pub use places::MAX_CONNECTIONS;
+pub use serve::{Admin, AdminError};
 
 /// Questions to the store that are answered at one time; the next ones wait.
 const MAX_QUESTIONS: usize = 4;

@@ -1,6 +1,7 @@
 //! What the store knows of events, as JSON; and how the store is asked.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -8,6 +9,7 @@ use axum::extract::{Query, State as Given};
 use axum::http::StatusCode;
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 use serde_json::{Value, json};
 
 use crate::audit::{Filter, Reader, Row, Store, StoreError};
@@ -27,7 +29,9 @@ pub(super) type Answer = Result<Json<Value>, Refusal>;
 /// What `GET /api/record` takes; what is left out, or empty, is not asked.
 #[derive(Debug, Deserialize)]
 pub(super) struct Search {
+    #[serde(default, deserialize_with = "number")]
     since: Option<i64>,
+    #[serde(default, deserialize_with = "number")]
     until: Option<i64>,
     rule: Option<String>,
     user: Option<String>,
@@ -35,9 +39,25 @@ pub(super) struct Search {
     path: Option<String>,
     outcome: Option<String>,
     kind: Option<String>,
+    #[serde(default, deserialize_with = "number")]
     flow: Option<u64>,
+    #[serde(default, deserialize_with = "number")]
     before: Option<i64>,
+    #[serde(default, deserialize_with = "number")]
     limit: Option<usize>,
+}
+
+/// A number; a form that is not filled in sends an empty text.
+fn number<'de, D, N>(given: D) -> Result<Option<N>, D::Error>
+where
+    D: Deserializer<'de>,
+    N: FromStr,
+{
+    let text = Option::<String>::deserialize(given)?;
+    let text = text.filter(|text| !text.is_empty());
+    let wrong = |text: String| D::Error::custom(format!("`{text}` is not a number that fits here"));
+    text.map(|text| text.parse().map_err(|_| wrong(text)))
+        .transpose()
 }
 
 /// `GET /api/record`.
@@ -130,7 +150,14 @@ pub(super) fn event(row: &Row) -> Value {
 pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 pub(super) fn misread(rejection: QueryRejection) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, rejection.body_text())
+    let text = rejection.body_text();
+    let wrong = text
+        .split_once("query string: ")
+        .map_or(&*text, |(_, wrong)| wrong);
+    Refusal(
+        StatusCode::BAD_REQUEST,
+        format!("a parameter is wrong or missing: {wrong}"),
+    )
 }
 
 /// An answer, or that there is none.

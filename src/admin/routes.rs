@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Request, State as Given};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, ORIGIN,
-    REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -19,7 +20,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use crate::monitor::{AdminRefusal, Monitor};
+
 use super::auth::{Keeper, Shown};
+use super::places::Place;
 use super::{State, hits, live, record, status};
 
 /// Bytes of a request's body.
@@ -55,20 +59,56 @@ pub(super) fn api(state: State) -> Router {
         .route("/api/reload", post(reload))
         .route("/metrics", get(metrics))
         .fallback(unknown)
+        .method_not_allowed_fallback(misasked)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
 }
 
+/// What stands before the answers on the page's side.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    keeper: Arc<Keeper>,
+    monitor: Arc<Monitor>,
+}
+
+impl Door {
+    pub(super) fn new(keeper: Keeper, monitor: Arc<Monitor>) -> Self {
+        let keeper = Arc::new(keeper);
+        Self { keeper, monitor }
+    }
+
+    /// Looks at a token; gives the refusal where it does not open.
+    fn refusal(&self, token: &[u8]) -> Option<Response> {
+        match self.keeper.show(token, Instant::now()) {
+            Shown::Right => None,
+            Shown::Wrong => {
+                self.monitor.admin_refused(AdminRefusal::WrongToken);
+                let text =
+                    "this is not the token; it stands in the file that `admin: token-file` names";
+                Some(Refusal(StatusCode::UNAUTHORIZED, text.to_owned()).into_response())
+            }
+            Shown::Wait(time) => {
+                self.monitor.admin_refused(AdminRefusal::TooManyTokens);
+                let seconds = time.as_secs() + 1;
+                let text =
+                    format!("too many wrong tokens; the next one is looked at in {seconds} s");
+                let refusal = Refusal(StatusCode::TOO_MANY_REQUESTS, text);
+                Some(([(RETRY_AFTER, seconds.to_string())], refusal).into_response())
+            }
+        }
+    }
+}
+
 /// The same behind the token, with the page before it.
-pub(super) fn guarded(api: Router, page: Router, keeper: Arc<Keeper>) -> Router {
+pub(super) fn guarded(api: Router, page: Router, door: Door) -> Router {
     let signing = Router::new()
         .route("/api/login", post(sign_in))
         .route("/api/logout", post(sign_out))
-        .with_state(Arc::clone(&keeper));
-    let asked = api.layer(middleware::from_fn_with_state(keeper, guard));
+        .with_state(door.clone());
+    let asked = api.layer(middleware::from_fn_with_state(door.clone(), guard));
     page.merge(signing)
         .fallback_service(asked)
-        .layer(middleware::from_fn(harden))
+        .layer(middleware::from_fn_with_state(door, harden))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
@@ -100,17 +140,26 @@ async fn unknown() -> Refusal {
     Refusal(StatusCode::NOT_FOUND, text.to_owned())
 }
 
+async fn misasked() -> Refusal {
+    let text = "this is asked by another method: /api/reload by POST, everything else by GET";
+    Refusal(StatusCode::METHOD_NOT_ALLOWED, text.to_owned())
+}
+
 #[derive(Deserialize)]
 struct Login {
     token: String,
 }
 
-async fn sign_in(Given(keeper): Given<Arc<Keeper>>, Json(login): Json<Login>) -> Response {
-    let now = Instant::now();
-    if let Some(refusal) = refusal(keeper.show(login.token.trim().as_bytes(), now)) {
-        return refusal;
+async fn sign_in(
+    Given(door): Given<Door>,
+    login: Result<Json<Login>, JsonRejection>,
+) -> Result<Response, Refusal> {
+    let Json(login) =
+        login.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    if let Some(refusal) = door.refusal(login.token.trim().as_bytes()) {
+        return Ok(refusal);
     }
-    match keeper.sign_in(now) {
+    Ok(match door.keeper.sign_in(Instant::now()) {
         Ok(key) => {
             let cookie = format!("{COOKIE_NAME}={key}; HttpOnly; SameSite=Strict; Path=/");
             (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
@@ -119,63 +168,58 @@ async fn sign_in(Given(keeper): Given<Arc<Keeper>>, Json(login): Json<Login>) ->
             let text = format!("no session could be made: {error}");
             Refusal(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
-    }
+    })
 }
 
-async fn sign_out(Given(keeper): Given<Arc<Keeper>>, headers: HeaderMap) -> Response {
+async fn sign_out(Given(door): Given<Door>, headers: HeaderMap) -> Response {
     if let Some(key) = cookie(&headers) {
-        keeper.sign_out(key);
+        door.keeper.sign_out(key);
     }
     let gone = format!("{COOKIE_NAME}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
     (StatusCode::NO_CONTENT, [(SET_COOKIE, gone)]).into_response()
 }
 
-fn refusal(shown: Shown) -> Option<Response> {
-    match shown {
-        Shown::Right => None,
-        Shown::Wrong => {
-            let text =
-                "this is not the token; it stands in the file that `admin: token-file` names";
-            Some(Refusal(StatusCode::UNAUTHORIZED, text.to_owned()).into_response())
-        }
-        Shown::Wait(time) => {
-            let seconds = time.as_secs() + 1;
-            let text = format!("too many wrong tokens; the next one is looked at in {seconds} s");
-            let refusal = Refusal(StatusCode::TOO_MANY_REQUESTS, text);
-            Some(([(RETRY_AFTER, seconds.to_string())], refusal).into_response())
-        }
-    }
-}
-
 /// Lets through who has shown the token, by header or as a browser that is signed in.
-async fn guard(Given(keeper): Given<Arc<Keeper>>, request: Request, next: Next) -> Response {
-    let now = Instant::now();
+async fn guard(Given(door): Given<Door>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if let Some(token) = bearer(headers) {
-        if let Some(refusal) = refusal(keeper.show(token, now)) {
+        if let Some(refusal) = door.refusal(token) {
             return refusal;
         }
-        return next.run(request).await;
+        return trusted(request, next).await;
     }
-    if cookie(headers).is_some_and(|key| keeper.knows(key, now)) {
-        return next.run(request).await;
+    if cookie(headers).is_some_and(|key| door.keeper.knows(key, Instant::now())) {
+        return trusted(request, next).await;
     }
+    door.monitor.admin_refused(AdminRefusal::NoToken);
     let text = "please sign in, or send `Authorization: Bearer` with the token";
-    Refusal(StatusCode::UNAUTHORIZED, text.to_owned()).into_response()
+    let refusal = Refusal(StatusCode::UNAUTHORIZED, text.to_owned());
+    ([(WWW_AUTHENTICATE, "Bearer")], refusal).into_response()
+}
+
+/// Answers somebody who may ask; the connection keeps its place meanwhile.
+pub(super) async fn trusted(request: Request, next: Next) -> Response {
+    let place = request.extensions().get::<Arc<Place>>();
+    let busy = place.map(Place::trust);
+    let answer = next.run(request).await;
+    drop(busy);
+    answer
 }
 
 /// Turns away what a foreign page could have sent, and says what answers may do.
-async fn harden(request: Request, next: Next) -> Response {
+async fn harden(Given(door): Given<Door>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = text(headers.get(HOST)).unwrap_or_default().to_owned();
     let mut response = if !is_loopback(&host) {
         // A foreign name that leads to this address (DNS rebinding).
+        door.monitor.admin_refused(AdminRefusal::ForeignHost);
         let text =
             "ask by 127.0.0.1, [::1] or localhost; a proxy before the page has to set Host so";
         Refusal(StatusCode::FORBIDDEN, text.to_owned()).into_response()
     } else if let Some(origin) = text(headers.get(ORIGIN))
         && origin != format!("http://{host}")
     {
+        door.monitor.admin_refused(AdminRefusal::ForeignOrigin);
         let text = "this was sent by a page of another origin";
         Refusal(StatusCode::FORBIDDEN, text.to_owned()).into_response()
     } else {

@@ -8,23 +8,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Router, middleware};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time;
 
 use crate::config::{AdminSettings, SocketSettings};
+use crate::monitor::AdminSide;
 
 use super::auth::Keeper;
+use super::places::{Place, Places};
+use super::routes::Door;
 use super::{Sources, State, page, routes};
-
-/// Connections at one time, on socket and page each; the next ones wait to be taken.
-pub const MAX_CONNECTIONS: usize = 64;
 
 /// How long a request's head may take, and how long a connection may stay without one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,7 +80,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds what the configuration names. A socket that a program has left
+    /// Binds what the configuration names; needs a tokio runtime. A socket that a program has left
     /// behind is replaced, one that is served is not.
     ///
     /// # Errors
@@ -105,21 +108,28 @@ impl Admin {
 
     /// Answers until the program stops.
     pub async fn serve(self, sources: Sources, mut stop: watch::Receiver<bool>) {
+        let monitor = Arc::clone(&sources.monitor);
         let state = State::new(sources);
         let api = routes::api(state.clone());
         let (socket, path) = self.socket.unzip();
         let on_socket = async {
             match socket.map(UnixListener::from_std).transpose() {
                 Ok(None) => {}
-                Ok(Some(listener)) => take_unix(&listener, &api).await,
+                Ok(Some(listener)) => {
+                    let api = api.clone().layer(middleware::from_fn(routes::trusted));
+                    let places = Places::new(AdminSide::Socket, Arc::clone(&monitor));
+                    take_unix(&listener, &api, places).await;
+                }
                 Err(error) => tracing::error!("the admin socket cannot be served: {error}"),
             }
         };
         let on_page = async {
             if let Some((listener, keeper)) = self.page {
-                let guarded = routes::guarded(api.clone(), page::routes(), Arc::new(keeper));
+                let door = Door::new(keeper, Arc::clone(&monitor));
+                let guarded = routes::guarded(api.clone(), page::routes(), door);
+                let places = Places::new(AdminSide::Page, Arc::clone(&monitor));
                 match TcpListener::from_std(listener) {
-                    Ok(listener) => take_tcp(&listener, &guarded).await,
+                    Ok(listener) => take_tcp(&listener, &guarded, places).await,
                     Err(error) => tracing::error!("the page cannot be served: {error}"),
                 }
             }
@@ -137,21 +147,19 @@ impl Admin {
     }
 }
 
-async fn take_unix(listener: &UnixListener, router: &Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+async fn take_unix(listener: &UnixListener, router: &Router, places: Arc<Places>) {
+    loop {
         match listener.accept().await {
-            Ok((stream, _)) => spawn(stream, router.clone(), place),
+            Ok((stream, _)) => spawn(stream, router.clone(), places.take().await),
             Err(error) => pause(&error).await,
         }
     }
 }
 
-async fn take_tcp(listener: &TcpListener, router: &Router) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+async fn take_tcp(listener: &TcpListener, router: &Router, places: Arc<Places>) {
+    loop {
         match listener.accept().await {
-            Ok((stream, _)) => spawn(stream, router.clone(), place),
+            Ok((stream, _)) => spawn(stream, router.clone(), places.take().await),
             Err(error) => pause(&error).await,
         }
     }
@@ -162,31 +170,46 @@ async fn pause(error: &io::Error) {
     time::sleep(ACCEPT_PAUSE).await;
 }
 
-fn spawn<S>(stream: S, router: Router, place: OwnedSemaphorePermit)
+fn spawn<S>(stream: S, router: Router, place: Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(async move {
+    let own = Arc::clone(&place);
+    let task = tokio::spawn(async move {
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            own.moved();
+            request.extensions_mut().insert(Arc::clone(&own));
+            router.call(request)
+        });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = served.await {
             tracing::debug!(%error, "a connection to the page or the admin socket broke");
         }
-        drop(place);
     });
+    place.belongs_to(task.abort_handle());
 }
 
 fn bind_socket(
     settings: &SocketSettings,
 ) -> Result<(std::os::unix::net::UnixListener, PathBuf), AdminError> {
     let path = settings.path.clone();
-    let failed = |error: io::Error| AdminError::Socket {
+    let failed = |reason: String| AdminError::Socket {
         path: settings.path.clone(),
-        reason: error.to_string(),
+        reason,
     };
+    if let Some(folder) = path.parent()
+        && !folder.is_dir()
+    {
+        let folder = folder.display();
+        return Err(failed(format!(
+            "the folder {folder} does not exist; create it, or change `admin: socket`"
+        )));
+    }
     clear(&path)?;
     let group = match &settings.group {
         Some(name) => Some(group_id(name).ok_or_else(|| AdminError::Group {
@@ -198,21 +221,28 @@ fn bind_socket(
     // Bound under another name first: whoever finds it under its own finds it with its mode.
     let unready = PathBuf::from(format!("{}.new", path.display()));
     clear(&unready)?;
-    let listener = std::os::unix::net::UnixListener::bind(&unready).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let placed = || -> io::Result<()> {
-        let mode = if group.is_some() { 0o660 } else { 0o600 };
-        fs::set_permissions(&unready, fs::Permissions::from_mode(mode))?;
-        if group.is_some() {
-            std::os::unix::fs::chown(&unready, None, group)?;
-        }
-        fs::rename(&unready, &path)
-    };
-    if let Err(error) = placed() {
+    let listener = std::os::unix::net::UnixListener::bind(&unready)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| failed(error.to_string()))?;
+    if let Err(reason) = place(&unready, settings, group) {
         drop(fs::remove_file(&unready));
-        return Err(failed(error));
+        return Err(failed(reason));
     }
     Ok((listener, path))
+}
+
+/// Gives the socket its mode and group, then its name.
+fn place(unready: &Path, settings: &SocketSettings, group: Option<u32>) -> Result<(), String> {
+    let said = |error: io::Error| error.to_string();
+    // The group before the mode: it is never open to another group.
+    if let (Some(id), Some(name)) = (group, &settings.group) {
+        std::os::unix::fs::chown(unready, None, Some(id)).map_err(|error| {
+            format!("it cannot be given to the group `{name}` ({error}); make the user of portcullis a member of it")
+        })?;
+    }
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
+    fs::set_permissions(unready, fs::Permissions::from_mode(mode)).map_err(said)?;
+    fs::rename(unready, &settings.path).map_err(said)
 }
 
 /// Takes away a socket that nobody serves; leaves everything else.
@@ -231,7 +261,13 @@ fn clear(path: &Path) -> Result<(), AdminError> {
             Ok(_) => Err(failed(
                 "another portcullis answers there; stop it, or change `admin: socket`".to_owned(),
             )),
-            Err(_) => fs::remove_file(path).map_err(|error| failed(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(|error| failed(error.to_string()))
+            }
+            // Perhaps somebody else's, whom this user may not ask.
+            Err(error) => Err(failed(format!(
+                "a socket is there that may be in use ({error}); remove it if not, or change `admin: socket`"
+            ))),
         },
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -37,7 +37,16 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         return Err(anyhow!(missing));
     }
     raise_file_limit();
+    // On this thread alone, and before anything is in the kernel: a signal that nobody takes would leave
+    // it there.
+    let own = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime of the signals")?;
+    let signals = own.block_on(async { Signals::take() })?;
     let keeper = needs_kernel.then(Keeper::start).transpose()?;
+    // The socket's group is looked up, and given, with rights that serving does not have.
+    let admin = Admin::bind(&config.admin)?;
     confine::start(file, &config)?;
     let needed = confine::while_serving(&config);
     let settings = firewall_settings(&config);
@@ -48,8 +57,7 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
     let mut reload = Reload::new(file, &config);
     let (gates, views) = bind(config.listeners, &mut reload)?;
-    let admin = Admin::bind(&config.admin)?;
-    let monitor = Arc::new(Monitor::new(SystemTime::now()));
+    let monitor = Arc::new(Monitor::new(SystemTime::now(), &config.limits));
     let flows = Arc::new(Flows::default());
     let kernel = match &keeper {
         Some(keeper) => Some(set_up(keeper, &settings, &flows)?),
@@ -83,15 +91,29 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             .thread_name("portcullis")
             .build()
             .context("starting the runtime")?;
-        let parts = Serving {
-            gates,
-            shared,
-            admin,
-            sources,
-            stop,
-            stopping,
-        };
-        runtime.block_on(serve(parts, keeper.clone(), &audit, &reload, requests))
+        let keeping = keeper.clone();
+        let mut served = runtime.block_on(async {
+            let mut serving = JoinSet::new();
+            if let Some(keeper) = keeping {
+                tokio::spawn(async move { keeper.watch().await });
+            }
+            serving.spawn(admin.serve(sources, stopping));
+            for gate in gates {
+                serving.spawn(gate.serve(Arc::clone(&shared)));
+            }
+            serving
+        });
+        tracing::info!("ready");
+        own.block_on(signals.wait_for_stop(&audit, &reload, requests));
+        if stop.send(true).is_err() {
+            tracing::debug!("nobody was left to stop");
+        }
+        runtime.block_on(async { while served.join_next().await.is_some() {} });
+        drop(shared);
+        let finished = own.block_on(audit.finish());
+        // A question to the store may still run; it is not waited for.
+        runtime.shutdown_timeout(STOP_TIMEOUT);
+        finished.context("closing the record")
     };
     let served = serving();
     if let Some(keeper) = keeper
@@ -102,42 +124,6 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     served?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// What serves.
-struct Serving {
-    gates: Vec<Gate>,
-    shared: Arc<Shared>,
-    admin: Admin,
-    sources: Sources,
-    stop: watch::Sender<bool>,
-    stopping: watch::Receiver<bool>,
-}
-
-async fn serve(
-    parts: Serving,
-    keeper: Option<Keeper>,
-    audit: &Audit,
-    reload: &Reload,
-    mut requests: mpsc::Receiver<ReloadRequest>,
-) -> anyhow::Result<()> {
-    if let Some(keeper) = keeper {
-        tokio::spawn(async move { keeper.watch().await });
-    }
-    let mut serving = JoinSet::new();
-    serving.spawn(parts.admin.serve(parts.sources, parts.stopping));
-    for gate in parts.gates {
-        serving.spawn(gate.serve(Arc::clone(&parts.shared)));
-    }
-    tracing::info!("ready");
-    let ended = wait_for_stop(audit, reload, &mut requests).await;
-    if parts.stop.send(true).is_err() {
-        tracing::debug!("nobody was left to stop");
-    }
-    while serving.join_next().await.is_some() {}
-    drop(parts.shared);
-    audit.finish().await.context("closing the record")?;
-    ended
 }
 
 /// Binds all listeners; `reload` learns of each.
@@ -194,25 +180,41 @@ fn kernel_threads(kernel: &Kernel, flows: &Arc<Flows>) -> anyhow::Result<(Firewa
     Ok((firewall, watcher))
 }
 
-async fn wait_for_stop(
-    audit: &Audit,
-    reload: &Reload,
-    requests: &mut mpsc::Receiver<ReloadRequest>,
-) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                reopen(audit).await;
-                reload.run();
-            }
-            Some(request) = requests.recv() => {
-                if request.send(reload.run()).is_err() {
-                    tracing::debug!("nobody waits to hear how the reload went");
+/// The signals that are for portcullis; from the moment this exists they end nothing by themselves.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Needs a tokio runtime, the one that then waits.
+    fn take() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("waiting for SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("waiting for SIGHUP")?,
+        })
+    }
+
+    async fn wait_for_stop(
+        mut self,
+        audit: &Audit,
+        reload: &Reload,
+        mut requests: mpsc::Receiver<ReloadRequest>,
+    ) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    reopen(audit).await;
+                    reload.run();
+                }
+                Some(request) = requests.recv() => {
+                    if request.send(reload.run()).is_err() {
+                        tracing::debug!("nobody waits to hear how the reload went");
+                    }
                 }
             }
         }
@@ -236,6 +238,9 @@ fn described(kind: &ListenerKind) -> (&'static str, String) {
         }
     }
 }
+
+/// How long what runs beside the sessions may take to end once the record is closed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long opening the record's file again may hold up other signals.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);

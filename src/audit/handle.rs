@@ -20,7 +20,7 @@ use super::writer::{Health, Outputs, Writer};
 use super::{Entry, Store, StoreError};
 
 /// Entries that wait for the writer; when it is full, sessions wait.
-const QUEUE: usize = 4096;
+pub const QUEUE: usize = 4096;
 
 /// Requests to open the file again that wait for the writer.
 const MAX_REOPENINGS: usize = 4;

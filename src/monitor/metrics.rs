@@ -1,21 +1,22 @@
-//! The counts: their names, what each means, and which event moves which.
+//! The counts of sessions: their names, what each means, and which event moves which.
 
-use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::audit::RecordHealth;
+use crate::config::Limits;
+use crate::firewall::MAX_OPEN_REQUESTS;
 use crate::inspect::Event;
 use crate::rules::{Decision, RuleName};
 
 use super::live::{LiveSession, SessionState};
+use super::program::Program;
 use super::{RulesLoaded, reasons};
 
 /// Seconds, from what a cache gives to what a disk takes.
@@ -30,8 +31,8 @@ struct OfListener {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfReason {
-    reason: &'static str,
+pub(super) struct OfReason {
+    pub(super) reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -68,22 +69,16 @@ pub(super) struct Metrics {
     pinholes_ended: Family<OfOutcome, Counter>,
     decisions: Family<OfRule, Counter>,
     refusals: Family<OfReason, Counter>,
-    record_failing: Gauge,
-    record_waiting: Gauge,
-    record_written: Counter,
-    record_unrecorded: Counter,
-    rules_rejected: Gauge,
-    rules_loaded_at: Gauge,
-    resident: Gauge,
-    open_files: Gauge,
+    pub(super) program: Program,
+    pub(super) pinhole_requests: Gauge,
     pub(super) pinhole_open: Histogram,
     pub(super) inspection: Histogram,
 }
 
 impl Metrics {
-    pub(super) fn new(started: SystemTime) -> Self {
-        let mut registry = Registry::with_prefix("portcullis");
-        let mut metrics = Self {
+    pub(super) fn new(started: SystemTime, limits: &Limits) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Self {
             registry: Registry::default(),
             sessions: Gauge::default(),
             sessions_started: Family::default(),
@@ -97,22 +92,58 @@ impl Metrics {
             pinholes_ended: Family::default(),
             decisions: Family::default(),
             refusals: Family::default(),
-            record_failing: Gauge::default(),
-            record_waiting: Gauge::default(),
-            record_written: Counter::default(),
-            record_unrecorded: Counter::default(),
-            rules_rejected: Gauge::default(),
-            rules_loaded_at: Gauge::default(),
-            resident: Gauge::default(),
-            open_files: Gauge::default(),
+            program: Program::default(),
+            pinhole_requests: Gauge::default(),
             pinhole_open: Histogram::new(LATENCIES),
             inspection: Histogram::new(LATENCIES),
         };
-        metrics.register_sessions(&mut registry);
-        metrics.register_decisions(&mut registry);
-        metrics.register_program(&mut registry, started);
-        metrics.registry = registry;
-        metrics
+        let own = registry.sub_registry_with_prefix("portcullis");
+        metrics.register_sessions(own);
+        metrics.register_pinholes(own);
+        metrics.register_decisions(own);
+        for (name, help, limit) in [
+            (
+                "sessions_limit",
+                "Sessions at one time at most (`limits: sessions`)",
+                limits.sessions,
+            ),
+            (
+                "pinholes_limit",
+                "Pinholes at one time at most (`limits: pinholes`)",
+                limits.pinholes,
+            ),
+            (
+                "pinhole_requests_limit",
+                "Pinholes that the kernel is asked for at one time at most",
+                MAX_OPEN_REQUESTS,
+            ),
+        ] {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(number(limit));
+            own.register(name, help, gauge);
+        }
+        metrics.program.register(&mut registry, started);
+        metrics.begin_at_zero();
+        Self {
+            registry,
+            ..metrics
+        }
+    }
+
+    /// What has not happened is told as 0: a first time is seen as an increase.
+    fn begin_at_zero(&self) {
+        for reason in reasons::REFUSALS {
+            drop(self.refusals.get_or_create(&OfReason { reason }));
+        }
+        for outcome in reasons::PINHOLE_ENDS {
+            drop(self.pinholes_ended.get_or_create(&OfOutcome { outcome }));
+        }
+        for mode in reasons::MODES {
+            for outcome in reasons::OUTCOMES {
+                let kind = OfTransfer { mode, outcome };
+                drop(self.transfers.get_or_create(&kind));
+            }
+        }
     }
 
     fn register_sessions(&self, registry: &mut Registry) {
@@ -124,7 +155,7 @@ impl Metrics {
         );
         registry.register(
             "sessions_ended",
-            "Sessions that are over, those turned away included, by reason",
+            "Sessions that are over, by reason; with those turned away before they began",
             self.sessions_ended.clone(),
         );
         registry.register(
@@ -148,6 +179,9 @@ impl Metrics {
             "Packets of data connections that are over, both directions",
             self.data_packets.clone(),
         );
+    }
+
+    fn register_pinholes(&self, registry: &mut Registry) {
         registry.register(
             "pinholes",
             "Pinholes that are open, or whose connection stands, at this moment",
@@ -160,89 +194,39 @@ impl Metrics {
         );
         registry.register(
             "pinholes_ended",
-            "Pinholes by what became of them: used, refused, or why they closed unused",
+            "Pinholes by what became of them: used, not opened (refused), or why they closed unused",
             self.pinholes_ended.clone(),
+        );
+        registry.register(
+            "pinhole_requests",
+            "Pinholes that the kernel is asked for and has not acknowledged",
+            self.pinhole_requests.clone(),
+        );
+        registry.register_with_unit(
+            "pinhole_open_duration",
+            "Time from asking the kernel for a pinhole to its acknowledgement (netlink); relayed data needs none",
+            Unit::Seconds,
+            self.pinhole_open.clone(),
         );
     }
 
     fn register_decisions(&self, registry: &mut Registry) {
         registry.register(
             "decisions",
-            "Commands that a rule decided on",
+            "Commands that a rule decided on, by rule: its hits",
             self.decisions.clone(),
         );
         registry.register(
             "refusals",
-            "What was refused, by reason: policy, a rule's limit, pinhole, a session's limit or server, or a break of the protocol",
+            "What was refused, by reason: policy, pinhole, a session's limit or server, or a break of the protocol",
             self.refusals.clone(),
         );
         registry.register_with_unit(
-            "pinhole_open",
-            "Time from asking for a pinhole to the kernel's word that it holds it",
-            Unit::Seconds,
-            self.pinhole_open.clone(),
-        );
-        registry.register_with_unit(
-            "inspection",
+            "inspection_duration",
             "Time to read a piece of the control channel and to decide on it",
             Unit::Seconds,
             self.inspection.clone(),
         );
-    }
-
-    fn register_program(&self, registry: &mut Registry, started: SystemTime) {
-        registry.register(
-            "record_failing",
-            "1 while the record cannot be kept",
-            self.record_failing.clone(),
-        );
-        registry.register(
-            "record_waiting",
-            "Events that wait for the writer of the record",
-            self.record_waiting.clone(),
-        );
-        registry.register(
-            "record_written",
-            "Events that the writer has written since the start",
-            self.record_written.clone(),
-        );
-        registry.register(
-            "record_unrecorded",
-            "Events that are missing in the record",
-            self.record_unrecorded.clone(),
-        );
-        registry.register(
-            "rules_rejected",
-            "1 where the rules read last had errors, so that older ones are in force",
-            self.rules_rejected.clone(),
-        );
-        registry.register_with_unit(
-            "rules_loaded_time",
-            "When rules were read last, since 1970",
-            Unit::Seconds,
-            self.rules_loaded_at.clone(),
-        );
-        let began: Gauge = Gauge::default();
-        began.set(seconds(started));
-        registry.register_with_unit(
-            "start_time",
-            "When the program was started, since 1970",
-            Unit::Seconds,
-            began,
-        );
-        registry.register_with_unit(
-            "resident_memory",
-            "Memory of the program that is in RAM",
-            Unit::Bytes,
-            self.resident.clone(),
-        );
-        registry.register(
-            "open_files",
-            "Files and sockets that the program has open",
-            self.open_files.clone(),
-        );
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program", build);
     }
 
     pub(super) fn session_started(&self, listener: &str) {
@@ -267,10 +251,7 @@ impl Metrics {
         match event {
             Event::Decided { verdict, .. } => {
                 if let Decision::Deny(_) = verdict.decision {
-                    self.refused(match verdict.limit {
-                        Some(_) => "limit",
-                        None => "policy",
-                    });
+                    self.refused("policy");
                 }
             }
             Event::PinholeOpened { .. } => {
@@ -347,16 +328,7 @@ impl Metrics {
             .set(count(|session| session.state == SessionState::Transfer));
         self.pinholes
             .set(count(|session| session.pinhole.is_some()));
-        self.record_failing.set(i64::from(record.error.is_some()));
-        self.record_waiting.set(signed(record.waiting));
-        let written = self.record_written.inner();
-        written.store(record.written, Ordering::Relaxed);
-        let unrecorded = self.record_unrecorded.inner();
-        unrecorded.store(record.unrecorded, Ordering::Relaxed);
-        self.rules_rejected.set(i64::from(!rules.ok));
-        self.rules_loaded_at.set(seconds(rules.at));
-        self.resident.set(resident_bytes().unwrap_or(0));
-        self.open_files.set(open_files().unwrap_or(0));
+        self.program.set(record, rules);
         let mut page = String::new();
         match text::encode(&mut page, &self.registry) {
             Ok(()) => page,
@@ -366,47 +338,23 @@ impl Metrics {
     }
 }
 
-fn number(count: usize) -> i64 {
+pub(super) fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// `VmRSS` of proc_pid_status(5).
-fn resident_bytes() -> Option<i64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: i64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
-fn open_files() -> Option<i64> {
-    let files = std::fs::read_dir("/proc/self/fd").ok()?;
-    Some(number(files.count()))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::audit::RecordState;
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
     #[test]
     fn a_scrape_names_every_count_and_ends_as_openmetrics_asks() {
-        let metrics = Metrics::new(UNIX_EPOCH);
+        let metrics = Metrics::new(UNIX_EPOCH, &Limits::default());
         metrics.session_started("lan");
         metrics.refused("policy");
         let health = RecordHealth {
-            state: RecordState::Failing,
+            state: crate::audit::RecordState::Failing,
             error: Some("the disk is full".to_owned()),
             waiting: 3,
             written: 7,
@@ -422,11 +370,15 @@ mod tests {
             "portcullis_sessions_started_total{listener=\"lan\"} 1",
             "portcullis_refusals_total{reason=\"policy\"} 1",
             "portcullis_record_failing 1",
-            "portcullis_record_waiting 3",
-            "portcullis_record_written_total 7",
-            "portcullis_rules_rejected 1",
-            "# TYPE portcullis_pinhole_open_seconds histogram",
+            "portcullis_record_queue_length 3",
+            "portcullis_record_queue_limit 4096",
+            "portcullis_sessions_limit 10000",
+            "portcullis_admin_connections{side=\"page\"} 0",
+            "portcullis_record_events_written_total 7",
+            "portcullis_rules_last_load_successful 0",
+            "# TYPE portcullis_pinhole_open_duration_seconds histogram",
             "# UNIT portcullis_data_bytes bytes",
+            "# TYPE process_cpu_seconds counter",
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }

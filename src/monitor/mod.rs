@@ -5,13 +5,17 @@
 
 mod live;
 mod metrics;
+mod program;
 mod reasons;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::audit::{self, RecordHealth};
+use crate::config::Limits;
 use crate::inspect::{Event, Record};
 
 pub use live::{LivePinhole, LiveSession, SessionState};
@@ -47,11 +51,70 @@ pub struct RulesLoaded {
     pub text: String,
 }
 
+/// By which way the gate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminSide {
+    /// The unix socket.
+    Socket,
+    /// The loopback address of the page.
+    Page,
+}
+
+/// Why a request to the page is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminRefusal {
+    /// Neither token nor cookie.
+    NoToken,
+    /// Another token.
+    WrongToken,
+    /// Too many of those before.
+    TooManyTokens,
+    /// A name that is not this machine's own.
+    ForeignHost,
+    /// Sent by a page from elsewhere.
+    ForeignOrigin,
+}
+
+impl AdminRefusal {
+    const ALL: [Self; 5] = [
+        Self::NoToken,
+        Self::WrongToken,
+        Self::TooManyTokens,
+        Self::ForeignHost,
+        Self::ForeignOrigin,
+    ];
+}
+
+/// Counts a connection that asks the gate, as long as it lives.
+#[derive(Debug)]
+pub struct AdminConnected(Gauge);
+
+impl Drop for AdminConnected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A pinhole that the kernel is asked for; once dropped, the time that took is counted.
+#[derive(Debug)]
+pub struct PinholeAsked<'a> {
+    metrics: &'a Metrics,
+    began: Instant,
+}
+
+impl Drop for PinholeAsked<'_> {
+    fn drop(&mut self) {
+        self.metrics.pinhole_requests.dec();
+        let took = self.began.elapsed().as_secs_f64();
+        self.metrics.pinhole_open.observe(took);
+    }
+}
+
 impl Monitor {
-    /// Begins to count.
-    pub fn new(started: SystemTime) -> Self {
+    /// Begins to count; the limits are told beside the counts.
+    pub fn new(started: SystemTime, limits: &Limits) -> Self {
         Self {
-            metrics: Metrics::new(started),
+            metrics: Metrics::new(started, limits),
             sessions: Mutex::default(),
             started,
         }
@@ -79,9 +142,25 @@ impl Monitor {
         self.metrics.count(&record.event);
     }
 
-    /// Takes how long the kernel took to open a pinhole, from the request to its word.
-    pub fn pinhole_took(&self, time: Duration) {
-        self.metrics.pinhole_open.observe(time.as_secs_f64());
+    /// The kernel is asked to open a pinhole; what is given is dropped when it has answered.
+    pub fn pinhole_asked(&self) -> PinholeAsked<'_> {
+        self.metrics.pinhole_requests.inc();
+        PinholeAsked {
+            metrics: &self.metrics,
+            began: Instant::now(),
+        }
+    }
+
+    /// Somebody connects to ask the gate.
+    pub fn admin_connected(&self, side: AdminSide) -> AdminConnected {
+        let connections = self.metrics.program.connections(side);
+        connections.inc();
+        AdminConnected(connections)
+    }
+
+    /// A request to the page was turned away.
+    pub fn admin_refused(&self, reason: AdminRefusal) {
+        self.metrics.program.refusals(reason).inc();
     }
 
     /// Takes how long reading a piece of the control channel, and deciding on it, took.

@@ -2,6 +2,56 @@
 
 use crate::inspect::{EndReason, Mode, PinholeEnd, TransferOutcome, Violation};
 
+use super::{AdminRefusal, AdminSide};
+
+/// What is refused by the gate itself, whatever peers send; breaks of the protocol are told once they happen.
+pub(super) const REFUSALS: [&str; 6] = [
+    "policy",
+    "limit",
+    "pinhole",
+    "too-many-sessions",
+    "connect-failed",
+    "audit-failed",
+];
+
+/// What becomes of pinholes.
+pub(super) const PINHOLE_ENDS: [&str; 11] = [
+    "used",
+    "refused",
+    "expired",
+    "transfer-refused",
+    "transfer-ended",
+    "replaced",
+    "aborted",
+    "reinitialised",
+    "quit",
+    "secured",
+    "session-closed",
+];
+
+/// Who dials.
+pub(super) const MODES: [&str; 2] = ["active", "passive"];
+
+/// How transfers end.
+pub(super) const OUTCOMES: [&str; 4] = ["completed", "failed", "abandoned", "truncated"];
+
+pub(super) fn admin_side(side: AdminSide) -> &'static str {
+    match side {
+        AdminSide::Socket => "socket",
+        AdminSide::Page => "page",
+    }
+}
+
+pub(super) fn admin_refusal(refusal: AdminRefusal) -> &'static str {
+    match refusal {
+        AdminRefusal::NoToken => "no-token",
+        AdminRefusal::WrongToken => "wrong-token",
+        AdminRefusal::TooManyTokens => "too-many-tokens",
+        AdminRefusal::ForeignHost => "foreign-host",
+        AdminRefusal::ForeignOrigin => "foreign-origin",
+    }
+}
+
 pub(super) fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Active => "active",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -118,9 +118,9 @@ impl Holes {
         self.shared
             .flows
             .follow(Key::from(&pinhole), self.session, id, self.news.clone());
-        let began = Instant::now();
+        let asked = self.shared.monitor.pinhole_asked();
         let opened = kernel.firewall.open(pinhole, lifetime).await;
-        self.shared.monitor.pinhole_took(began.elapsed());
+        drop(asked);
         opened.map_err(|error| {
             tracing::warn!(session = self.session, %pinhole, "pinhole not opened: {error}");
             "the firewall did not take it".to_owned()

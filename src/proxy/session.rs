@@ -87,6 +87,15 @@ impl Session {
             let read_server = self.inspector.wants(Side::Server) && !self.client.is_full();
             tokio::select! {
                 biased;
+                // First: what a peer sends after a reload was told as done is decided by its rules.
+                changed = rules.changed(), if reloading => match changed {
+                    Ok(()) => {
+                        let rules = rules.borrow_and_update().clone();
+                        self.inspector.handle_rules(rules, Instant::now());
+                    }
+                    // Nobody is left who could give new ones.
+                    Err(_) => reloading = false,
+                },
                 () = self.server.readable(), if read_server => self.read(Side::Server),
                 () = self.client.readable(), if read_client => self.read(Side::Client),
                 () = self.client.writable(), if self.client.has_unsent() => {}
@@ -96,14 +105,6 @@ impl Session {
                         self.inspector.handle_pinhole(id, news, Instant::now());
                     }
                     News::Window(news) => self.inspector.handle_window(news, Instant::now()),
-                },
-                changed = rules.changed(), if reloading => match changed {
-                    Ok(()) => {
-                        let rules = rules.borrow_and_update().clone();
-                        self.inspector.handle_rules(rules, Instant::now());
-                    }
-                    // Nobody is left who could give new ones.
-                    Err(_) => reloading = false,
                 },
                 () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
                 () = stopped(&mut stop), if !stopping => {
