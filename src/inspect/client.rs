@@ -317,7 +317,8 @@ impl Inspector {
         let asked = PassiveForm::of(&permitted.command.verb);
         let sent = self.passive_form(asked);
         let carriage = self.carriage(&permitted.grants);
-        let line = match asked == sent {
+        // An argument of EPSV names the client's family, which the server need not share.
+        let line = match asked == sent && self.settings.legs.of_one_family() {
             true => with_line_end(permitted.line),
             false => with_line_end(sent.verb().as_str().as_bytes()),
         };
