@@ -8,6 +8,7 @@ use crate::rules::{Decision, Grants, Loudness, Reaction, Request, RuleName, Tls,
 
 use super::announce::Claim;
 use super::forms::PassiveForm;
+use super::login::Before;
 use super::pending::{Expects, PassiveRequest, Pending};
 use super::secure::names_tls;
 use super::{
@@ -84,11 +85,7 @@ impl Inspector {
                 return self.answer(&reply);
             }
         };
-        if command.verb == Verb::User {
-            self.user = Some(Arc::from(String::from_utf8_lossy(command.trimmed())));
-            self.logged_in = false;
-            self.hidden_features = None;
-        }
+        let before = (command.verb == Verb::User).then(|| self.name_user(command.trimmed()));
         let path = self.path_of(&command);
         let shown = Command {
             verb: command.verb.clone(),
@@ -118,6 +115,9 @@ impl Inspector {
             });
         }
         if let Decision::Deny(reply) = decision {
+            if let Some(before) = before {
+                self.keep_user(before);
+            }
             return self.answer(&reply);
         }
         let permitted = Permitted {
@@ -128,6 +128,7 @@ impl Inspector {
             path,
             grants,
             claim,
+            before: before.map(Box::new),
         };
         self.carry_out(permitted, now);
     }
@@ -187,7 +188,7 @@ impl Inspector {
                     return self.ask_passive(permitted);
                 }
             }
-            Verb::User | Verb::Pass | Verb::Acct => Expects::Login,
+            Verb::User | Verb::Pass | Verb::Acct => Expects::Login(permitted.before),
             Verb::Auth => Expects::Secured(permitted.grants.tls.clone()),
             // RFC 959: a transfer in progress is completed before REIN and QUIT take effect.
             Verb::Rein => {
@@ -372,6 +373,8 @@ pub(super) struct Permitted<'a> {
     pub(super) grants: Grants,
     /// What PORT, EPRT or LPRT announces.
     pub(super) claim: Option<Claim>,
+    /// Who was there before USER.
+    pub(super) before: Option<Box<Before>>,
 }
 
 /// The first word after SITE, in upper case.

@@ -9,6 +9,7 @@ use crate::rules::{RuleName, Tls};
 
 use super::action::Carriage;
 use super::forms::{ActiveForm, PassiveForm};
+use super::login::Before;
 use super::veil::Veil;
 use super::{Command, Inspector};
 
@@ -45,8 +46,8 @@ pub(super) struct Forwarded {
 pub(super) enum Expects {
     /// Nothing beyond itself.
     Anything,
-    /// USER, PASS, ACCT: 230 means logged in.
-    Login,
+    /// USER, PASS, ACCT: 230 means logged in. USER that is refused leaves who was there before.
+    Login(Option<Box<Before>>),
     /// REIN: 220 means nobody is logged in.
     Reinitialised,
     /// HOST: 220 means that these rules hold.
@@ -136,7 +137,7 @@ impl Pending {
             Self::Answered(_) => false,
             Self::Greeting { .. } | Self::Locating => true,
             Self::Forwarded(forwarded) => match forwarded.expects {
-                Expects::Login
+                Expects::Login(_)
                 | Expects::Reinitialised
                 | Expects::HostTaken(..)
                 | Expects::Secured(_)

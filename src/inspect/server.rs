@@ -187,7 +187,7 @@ impl Inspector {
         } = forwarded;
         if matches!(
             expects,
-            Expects::Login | Expects::HostTaken(..) | Expects::Secured(_)
+            Expects::Login(_) | Expects::HostTaken(..) | Expects::Secured(_)
         ) || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
             || (command.path.is_some() && !command.verb.transfers())
         {
@@ -224,8 +224,8 @@ impl Inspector {
                     return self.send_client(b"200 EPSV ALL accepted.\r\n".to_vec());
                 }
             }
-            Expects::Login => {
-                if self.login_replied(&command, code, line, now) {
+            Expects::Login(before) => {
+                if self.login_replied(&command, before, code, line, now) {
                     return;
                 }
             }

@@ -52,6 +52,31 @@ fn p61_no_transfer_command_before_login() {
         .expect(&["C< 220 ready", "S< LIST"]);
 }
 
+/// Rules about users must not be passed by with the name of another.
+#[test]
+fn a_user_that_was_refused_is_not_who_is_there() {
+    let policy = "rules:\n  - { id: not-root, deny: true, user: root, command: USER }\n  - { id: bob, deny: true, user: ann, command: [DELE] }\n  - { id: all, allow: true }\n";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    // Refused by the server, and then by a rule: either way it is ann who deletes.
+    dialogue.client("USER bob").server("530 not you").forget();
+    dialogue
+        .client("DELE a")
+        .expect(&["deny DELE by bob", "C< 550 Permission denied by policy"]);
+    dialogue.client("USER root").forget();
+    dialogue
+        .client("DELE a")
+        .expect(&["deny DELE by bob", "C< 550 Permission denied by policy"]);
+    dialogue.client("RETR a").expect(&["S< RETR a"]);
+}
+
+/// RFC 959 §5.4: ACCT may be answered 202 by a server that needs none.
+#[test]
+fn a_login_stands_until_user_or_rein() {
+    let mut dialogue = behind_nat();
+    dialogue.client("ACCT x").server("202 needless").forget();
+    dialogue.client("PASV").expect(&["S< PASV"]);
+}
+
 #[test]
 fn a_denied_command_is_answered_in_its_turn_and_recorded() {
     let policy = "rules:
