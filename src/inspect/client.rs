@@ -324,6 +324,7 @@ impl Inspector {
             false => with_line_end(sent.verb().as_str().as_bytes()),
         };
         let expects = Expects::PassiveReply(PassiveRequest {
+            command: permitted.shown.clone(),
             asked,
             sent,
             carriage,

@@ -84,6 +84,7 @@ pub(super) struct Announcement {
 /// What the client asked and what the server was asked.
 #[derive(Clone, Debug)]
 pub(super) struct PassiveRequest {
+    pub(super) command: Command,
     pub(super) asked: PassiveForm,
     pub(super) sent: PassiveForm,
     pub(super) carriage: Carriage,

@@ -200,7 +200,7 @@ impl Inspector {
         }
         match expects {
             Expects::Acceptance(announcement) if positive => {
-                return self.accepted(announcement, rule, line, now);
+                return self.accepted(announcement, (command, rule), line, now);
             }
             Expects::Acceptance(announcement) => {
                 if self.not_accepted(announcement, &command, &rule, code, now) {

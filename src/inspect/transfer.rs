@@ -39,6 +39,8 @@ pub(super) struct Open {
     pub(super) pinhole: Pinhole,
     pub(super) mode: Mode,
     pub(super) announced: SocketAddr,
+    /// The command that announced it, or asked for it.
+    pub(super) asked: Command,
     pub(super) rule: Arc<RuleName>,
     pub(super) opened: Instant,
     pub(super) unused_after: Instant,
@@ -287,6 +289,8 @@ impl Inspector {
             pinhole,
             mode,
             announced,
+            asked,
+            rule,
             used,
             counted,
             command,
@@ -300,9 +304,8 @@ impl Inspector {
                 reason: end,
             });
         }
-        let Some((command, rule)) = command else {
-            return;
-        };
+        // Data that moves without a command for it is on the record as well.
+        let (command, rule) = command.unwrap_or((asked, rule));
         let Counted {
             counters,
             duration,

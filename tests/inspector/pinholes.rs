@@ -233,6 +233,18 @@ fn a_count_that_comes_after_the_reply_is_waited_for() {
     assert!(dialogue.inspector.is_over());
 }
 
+/// Two that know each other need no command to move data.
+#[test]
+fn data_without_a_command_is_on_the_record() {
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.data(5000);
+    dialogue.client("NOOP").server("200 ok").forget();
+    dialogue
+        .client("PASV")
+        .expect(&["close 1", "moved PASV 5000 bytes Abandoned", "S< PASV"]);
+}
+
 #[test]
 fn a_count_that_never_comes_is_measured() {
     let mut dialogue = behind_nat();
