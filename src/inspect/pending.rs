@@ -122,6 +122,20 @@ impl Pending {
         }
     }
 
+    /// Whether the last line of the reply may become another, with another code: the lines before it
+    /// are kept from the client, who would wait for the end that they promise.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        self.expects().is_some_and(|expects| {
+            matches!(
+                expects,
+                Expects::Acceptance(_)
+                    | Expects::PassiveReply(_)
+                    | Expects::EpsvAll
+                    | Expects::HostTaken(_)
+            )
+        })
+    }
+
     /// A transfer that the server has begun: until it ends, other replies may come before its own.
     fn is_running_transfer(&self) -> bool {
         match self {
@@ -153,9 +167,9 @@ impl Pending {
 }
 
 impl Inspector {
-    /// Takes what a final reply answers: the oldest, except that STAT and its like are answered
-    /// while a transfer runs, with codes that no transfer ends with (RFC 959 §4.1.3, §5.4).
-    pub(super) fn take_answered(&mut self, code: u16) -> Option<Pending> {
+    /// The place that a reply answers: the oldest, except that STAT and its like are answered while
+    /// a transfer runs, with codes that no transfer ends with (RFC 959 §4.1.3, §5.4).
+    fn answered_place(&self, code: u16) -> usize {
         let running = self
             .pending
             .front()
@@ -166,10 +180,19 @@ impl Inspector {
                     .expects()
                     .is_some_and(|expects| matches!(expects, Expects::Anything))
             });
-            if let Some(asked) = asked {
-                return self.pending.remove(asked);
-            }
+            return asked.unwrap_or_default();
         }
-        self.pending.pop_front()
+        0
+    }
+
+    /// What a reply answers, or a text line of it.
+    pub(super) fn answered(&self, code: u16) -> Option<&Pending> {
+        self.pending.get(self.answered_place(code))
+    }
+
+    /// Takes what a final reply answers.
+    pub(super) fn take_answered(&mut self, code: u16) -> Option<Pending> {
+        let place = self.answered_place(code);
+        self.pending.remove(place)
     }
 }

@@ -52,15 +52,16 @@ impl Inspector {
         self.violated(Side::Server, violation, line);
     }
 
-    /// Text lines that the client must not see: those of our own PWD, those of a passive reply,
-    /// which could announce what its last line does not, and what the rules veil.
+    /// Text lines that the client must not see: those of our own PWD, those of replies to announcements,
+    /// which could announce what the last line does not, and what the rules veil.
     fn hides_text(&self, code: u16, line: &[u8]) -> bool {
         (227..=229).contains(&code)
-            || match self.pending.front() {
+            || match self.answered(code) {
                 Some(Pending::Locating) => true,
                 Some(Pending::Greeting { .. }) if code == 220 => self
                     .greeting_veil()
                     .is_some_and(|veil| veil.hides_line(line)),
+                Some(pending @ Pending::Forwarded(_)) if pending.may_be_replaced() => true,
                 Some(Pending::Forwarded(forwarded)) => forwarded
                     .veil
                     .as_ref()

@@ -406,6 +406,19 @@ rules:
         .expect(&["C< 530 too many users"]);
 }
 
+/// While a transfer runs, its reply is the oldest that is waited for, and not the one that comes.
+#[test]
+fn p58_features_stay_hidden_while_a_transfer_runs() {
+    let policy = "rules: [{id: feat, allow: true, command: FEAT, hide-features: MLST}, {id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").server("150 go").client("FEAT");
+    dialogue
+        .forget()
+        .server_bytes(b"211-Features\r\n MLST a*\r\n EPSV\r\n211 End\r\n")
+        .expect(&["C< 211-Features", "C<  EPSV", "C< 211 End"]);
+}
+
 #[test]
 fn new_rules_decide_from_the_next_command_on() {
     let mut dialogue = behind_nat();
