@@ -85,44 +85,55 @@ impl Inspector {
         let Some(answered) = self.take_answered(code) else {
             return self.handle_unasked(code, line, now);
         };
-        let forwarded = match answered {
-            Pending::Forwarded(forwarded) => forwarded,
+        let passive = answered
+            .expects()
+            .is_some_and(|expects| matches!(expects, Expects::PassiveReply(_)));
+        if (227..=229).contains(&code) && !passive {
+            return self.handle_misplaced(answered, code, line, now);
+        }
+        match answered {
+            Pending::Forwarded(forwarded) => {
+                self.record_reply(&forwarded, code, line);
+                self.handle_final(*forwarded, code, line, now);
+            }
             Pending::Greeting { .. } => {
                 let banner = self.greeting_veil().filter(|_| code == 220);
                 match banner.and_then(|veil| veil.last_line(code)) {
                     Some(banner) => self.send_client(banner),
                     None => self.pass_to_client(line),
                 }
-                return self.give_answers();
             }
-            Pending::Locating => {
-                self.directory.named(line);
-                return self.give_answers();
-            }
+            Pending::Locating => self.directory.named(line),
             // Answers never stay at the front: they are given as soon as they get there.
             Pending::Answered(answer) => {
                 self.send_client(answer);
                 return self.handle_reply(code, line, now);
             }
-        };
-        let passive = matches!(forwarded.expects, Expects::PassiveReply(_));
-        if (227..=229).contains(&code) && !passive {
-            self.violated(Side::Server, Violation::AnsweredNothing { code }, line);
-            let reaction = self.policy.protocol().unrequested_passive_reply;
-            match reaction {
-                Reaction::Accept => self.pass_to_client(line),
-                Reaction::Refuse | Reaction::Close => {
-                    self.send_client(b"451 The server's reply makes no sense here.\r\n".to_vec());
-                }
-            }
-            self.give_answers();
-            return self.close_if(reaction, now);
         }
-        self.handle_final(*forwarded, code, line, now);
         // Behind a held reply, answers wait for it.
         if !self.server_is_held() {
             self.give_answers();
         }
+    }
+
+    /// 227, 228 or 229 in answer to something else: nothing opens, and what was asked has failed.
+    fn handle_misplaced(&mut self, answered: Pending, code: u16, line: &[u8], now: Instant) {
+        self.violated(Side::Server, Violation::AnsweredNothing { code }, line);
+        let reaction = self.policy.protocol().unrequested_passive_reply;
+        let said = match reaction {
+            Reaction::Accept => line,
+            Reaction::Refuse | Reaction::Close => b"451 The server's reply makes no sense here.",
+        };
+        match answered {
+            Pending::Forwarded(forwarded) => self.handle_final(*forwarded, 451, said, now),
+            Pending::Greeting { .. } => self.pass_to_client(said),
+            Pending::Answered(answer) => self.send_client(answer),
+            Pending::Locating => {}
+        }
+        if !self.server_is_held() {
+            self.give_answers();
+        }
+        self.close_if(reaction, now);
     }
 
     /// Gives the replies of our own that are next in order.
@@ -177,14 +188,10 @@ impl Inspector {
         self.pass_to_client(line);
     }
 
-    fn handle_final(&mut self, forwarded: Forwarded, code: u16, line: &[u8], now: Instant) {
-        let positive = (200..300).contains(&code);
+    /// Puts replies on the record that say more than that a command was done.
+    fn record_reply(&mut self, forwarded: &Forwarded, code: u16, line: &[u8]) {
         let Forwarded {
-            command,
-            rule,
-            expects,
-            veil,
-            ..
+            command, expects, ..
         } = forwarded;
         if matches!(
             expects,
@@ -199,6 +206,17 @@ impl Inspector {
                 text,
             });
         }
+    }
+
+    fn handle_final(&mut self, forwarded: Forwarded, code: u16, line: &[u8], now: Instant) {
+        let positive = (200..300).contains(&code);
+        let Forwarded {
+            command,
+            rule,
+            expects,
+            veil,
+            ..
+        } = forwarded;
         match expects {
             Expects::Acceptance(announcement) if positive => {
                 return self.accepted(announcement, (command, rule), line, now);

@@ -93,6 +93,33 @@ fn p16_an_unrequested_227_opens_nothing() {
     assert!(dialogue.pinholes.is_empty());
 }
 
+/// What was asked has failed: nothing that hangs on it may stay as if it had not been answered.
+#[test]
+fn p16_a_227_in_answer_to_another_command_is_its_failure() {
+    let policy = "protocol: {unrequested-passive-reply: refuse, pinhole-opens: immediate}\nrules: [{id: all, allow: true}]";
+    let stray = "227 (192,0,2,20,200,10)";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    dialogue.client(PORT).forget().server(stray).expect(&[
+        "! server sent 227 without a passive command outstanding",
+        "close 1",
+        "C< 451 The server's reply makes no sense here.",
+    ]);
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").forget().server(stray).expect(&[
+        "! server sent 227 without a passive command outstanding",
+        "close 2",
+        "C< 451 The server's reply makes no sense here.",
+    ]);
+    // In place of the greeting.
+    let mut dialogue = Dialogue::new(BEHIND_NAT);
+    dialogue.server(stray).expect(&[
+        "! server sent 227 without a passive command outstanding",
+        "C< 451 The server's reply makes no sense here.",
+        "close both",
+        "ended: Violation",
+    ]);
+}
+
 #[test]
 fn p17_port_from_the_server_changes_nothing() {
     let mut dialogue = behind_nat();
