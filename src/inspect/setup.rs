@@ -262,7 +262,10 @@ impl Inspector {
         rule: Arc<RuleName>,
         now: Instant,
     ) {
-        if !self.policy.protocol().open_immediately {
+        // Behind a transfer that runs, its own pinhole may still be needed, and there is one at a time:
+        // the announcement waits for its turn, which is when the server accepts it.
+        let behind_transfer = self.pending.iter().any(Pending::is_transfer);
+        if !self.policy.protocol().open_immediately || behind_transfer {
             return self.forward(line, command, rule, Expects::Acceptance(announcement));
         }
         announcement.opened = true;

@@ -133,6 +133,21 @@ fn p41_a_session_has_at_most_one_live_pinhole() {
 }
 
 #[test]
+fn p41_an_announcement_behind_a_transfer_leaves_it_its_pinhole() {
+    let policy = "protocol: {pinhole-opens: immediate}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").client(PORT).expect(&[
+        "S< RETR a",
+        "port at 198.51.100.1",
+        "S< PORT 198,51,100,1,195,80",
+    ]);
+    dialogue.server("150 go").data(9);
+    dialogue.server("226 done").forget();
+    dialogue.server("200 ok").expect(&[OPENED, "C< 200 ok"]);
+}
+
+#[test]
 fn p43_a_pinhole_that_cannot_be_opened_is_answered_425() {
     let mut dialogue = behind_nat();
     dialogue.kernel = Some(false);
