@@ -117,40 +117,47 @@ impl Inspector {
         match news {
             PinholeNews::Opened => self.pinhole_answered(id, None),
             PinholeNews::Refused(reason) => self.pinhole_answered(id, Some(reason)),
-            PinholeNews::Used => {
-                let Some(open) = self.transfers.find(id).filter(|open| !open.used) else {
-                    return;
-                };
-                open.used = true;
-                let after = now.saturating_duration_since(open.opened);
-                let used = Event::PinholeUsed {
-                    id,
-                    pinhole: open.pinhole,
-                    after,
-                };
-                for finishing in &mut self.transfers.finishing {
-                    if finishing.open.id == id && !finishing.measuring {
-                        finishing.deadline = now + DRAIN_GRACE;
-                    }
-                }
-                self.record(used);
-            }
+            PinholeNews::Used => self.pinhole_used(id, now),
             PinholeNews::Closed {
                 counters,
                 duration,
                 cut,
             } => {
                 self.moved = now;
+                // What was counted came through, though the kernel's word that it did was lost.
+                if counters.is_some() {
+                    self.pinhole_used(id, now);
+                }
                 if let Some(open) = self.transfers.find(id) {
+                    let known = open.counted.unwrap_or_default();
                     open.counted = Some(Counted {
-                        counters,
-                        duration,
-                        cut,
+                        counters: counters.or(known.counters),
+                        duration: duration.or(known.duration),
+                        cut: cut || known.cut,
                     });
                 }
                 self.settle_counted();
             }
         }
+    }
+
+    fn pinhole_used(&mut self, id: PinholeId, now: Instant) {
+        let Some(open) = self.transfers.find(id).filter(|open| !open.used) else {
+            return;
+        };
+        open.used = true;
+        let after = now.saturating_duration_since(open.opened);
+        let used = Event::PinholeUsed {
+            id,
+            pinhole: open.pinhole,
+            after,
+        };
+        for finishing in &mut self.transfers.finishing {
+            if finishing.open.id == id && !finishing.measuring {
+                finishing.deadline = now + DRAIN_GRACE;
+            }
+        }
+        self.record(used);
     }
 
     /// A transfer command goes to the server: the open pinhole is for it.

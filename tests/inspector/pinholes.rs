@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::dialogue::{BEHIND_NAT, Dialogue, PUBLISHED, ROUTED};
 use crate::{OPENED, PORT, behind_nat, open_active, open_passive};
 use portcullis::inspect::{Event, PinholeNews, Side};
+use portcullis::pinhole::Counters;
 
 #[test]
 fn p37_an_active_pinhole_opens_when_the_server_accepts() {
@@ -258,6 +259,30 @@ fn data_without_a_command_is_on_the_record() {
     dialogue
         .client("PASV")
         .expect(&["close 1", "moved PASV 5000 bytes Abandoned", "S< PASV"]);
+}
+
+/// The kernel's words may be lost, and told twice.
+#[test]
+fn a_count_stands_for_a_connection_and_is_not_forgotten() {
+    let counted = |bytes_forth| PinholeNews::Closed {
+        counters: Some(Counters {
+            bytes_forth,
+            ..Counters::default()
+        }),
+        duration: None,
+        cut: false,
+    };
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").server("150 go").forget();
+    dialogue.news(counted(700)).news(PinholeNews::Closed {
+        counters: None,
+        duration: None,
+        cut: false,
+    });
+    dialogue
+        .server("226 done")
+        .expect(&["close 1", "moved RETR a 700 bytes Completed", "C< 226 done"]);
 }
 
 #[test]
