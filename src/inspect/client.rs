@@ -178,9 +178,10 @@ impl Inspector {
             }
             Verb::Algs => return self.answer_algs(&permitted.command),
             Verb::Pasv | Verb::Epsv | Verb::Lpsv => {
-                if permitted.command.trimmed().eq_ignore_ascii_case(b"ALL") {
-                    self.epsv_all = true;
-                    Expects::EpsvAll
+                let all = permitted.command.trimmed().eq_ignore_ascii_case(b"ALL");
+                if all && permitted.command.verb == Verb::Epsv {
+                    let held = std::mem::replace(&mut self.epsv_all, true);
+                    Expects::EpsvAll { held }
                 } else {
                     if idle {
                         self.retire_pinhole(PinholeEnd::Replaced, now);

@@ -58,8 +58,8 @@ pub(super) enum Expects {
     Entered(Vec<u8>),
     /// PWD: 257 names the directory.
     Located,
-    /// EPSV ALL: 4yz and 5yz take it back.
-    EpsvAll,
+    /// EPSV ALL: 4yz and 5yz take it back, unless it held before.
+    EpsvAll { held: bool },
     /// PORT or EPRT: 2yz opens the pinhole.
     Acceptance(Announcement),
     /// PASV or EPSV: 227 or 229 opens the pinhole.
@@ -130,7 +130,7 @@ impl Pending {
                 expects,
                 Expects::Acceptance(_)
                     | Expects::PassiveReply(_)
-                    | Expects::EpsvAll
+                    | Expects::EpsvAll { .. }
                     | Expects::HostTaken(_)
             )
         })
@@ -160,7 +160,7 @@ impl Pending {
                 | Expects::Located
                 | Expects::Acceptance(_)
                 | Expects::PassiveReply(_) => true,
-                Expects::Anything | Expects::EpsvAll | Expects::TransferEnd(_) => false,
+                Expects::Anything | Expects::EpsvAll { .. } | Expects::TransferEnd(_) => false,
             },
         }
     }

@@ -235,10 +235,12 @@ impl Inspector {
                 }
             }
             Expects::Anything => {}
-            Expects::EpsvAll => {
-                if code >= 400 && !self.settings.convert {
-                    self.epsv_all = false;
-                } else if code >= 400 {
+            Expects::EpsvAll { held } => {
+                if code < 400 {
+                    self.epsv_all = true;
+                } else if !self.settings.convert {
+                    self.epsv_all &= held;
+                } else {
                     // The server need not know it: whatever it is asked, the client asks by EPSV.
                     return self.send_client(b"200 EPSV ALL accepted.\r\n".to_vec());
                 }

@@ -49,6 +49,18 @@ impl Dialogue {
     }
 
     pub(crate) fn with_hosts(addresses: [&str; 4], policy: &str, hosts: &[(&str, &str)]) -> Self {
+        Self::begin(Self::settings(addresses, policy, hosts))
+    }
+
+    /// The same, where no server is asked in another form than the client's.
+    pub(crate) fn unconverted(addresses: [&str; 4]) -> Self {
+        Self::begin(Settings {
+            convert: false,
+            ..Self::settings(addresses, "rules: [{id: all, allow: true}]", &[])
+        })
+    }
+
+    fn settings(addresses: [&str; 4], policy: &str, hosts: &[(&str, &str)]) -> Settings {
         let [client, dialled, server, seen] =
             addresses.map(|address| address.parse().expect("an address"));
         let read = |policy: &str| match Policy::parse("test.yaml", policy) {
@@ -59,7 +71,7 @@ impl Dialogue {
             .iter()
             .map(|(name, policy)| ((*name).to_owned(), read(policy)))
             .collect();
-        let settings = Settings {
+        Settings {
             listener: Arc::from("lan"),
             legs: Legs {
                 client,
@@ -76,7 +88,10 @@ impl Dialogue {
             },
             data: DataPath::Kernel,
             convert: true,
-        };
+        }
+    }
+
+    fn begin(settings: Settings) -> Self {
         let now = Instant::now();
         let mut dialogue = Self {
             inspector: Inspector::new(settings, now),
