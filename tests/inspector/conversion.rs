@@ -239,6 +239,16 @@ fn p26_a_rule_may_allow_a_pair_for_fxp() {
 }
 
 #[test]
+fn p26_a_third_host_of_another_family_than_the_server_is_refused() {
+    let policy = "rules: [{id: fxp, allow: true, fxp: \"2001:db8:77::1\"}, {id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(SIX_TO_FOUR, policy).logged_in();
+    dialogue.client("EPRT |2|2001:db8:77::1|2000|").expect(&[
+        "! client announced 2001:db8:77::1, which is not its own address 2001:db8::5",
+        "C< 501 The server cannot reach 2001:db8:77::1.",
+    ]);
+}
+
+#[test]
 fn a_rule_chooses_the_relay_and_bounds_what_it_carries() {
     let policy = "rules:
   - {id: passive, allow: true, command: [PASV, EPSV], data: relay, max-bytes: 1kB}
