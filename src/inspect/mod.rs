@@ -186,7 +186,10 @@ impl Inspector {
 
     /// Takes bytes of the client.
     pub fn handle_client(&mut self, bytes: &[u8], now: Instant) {
-        self.moved = now;
+        // What is said to a server that has closed leads nowhere, and keeps nothing alive.
+        if !self.server.finished {
+            self.moved = now;
+        }
         self.client.count(bytes);
         let text = self.carry_client(bytes, now);
         let answers = self.client.take(text);
@@ -389,19 +392,13 @@ impl Inspector {
     fn idle_deadline(&self) -> Option<Instant> {
         if self.ending.is_some() {
             None
-        } else if self.server.finish_passed_on {
+        } else if self.server.finish_passed_on || (self.server.finished && self.client.finished) {
             Some(self.moved + LINGER_TIMEOUT)
         } else if self.transfer_runs() {
             None
         } else {
             Some(self.moved + self.settings.idle_timeout)
         }
-    }
-
-    fn transfer_runs(&self) -> bool {
-        self.transfers.moving()
-            || self.window_is_used()
-            || self.pending.iter().any(Pending::is_transfer)
     }
 
     /// Tells the client that the session ends; inside TLS nothing can be said.

@@ -95,6 +95,15 @@ impl Transfers {
             .any(|open| open.used && open.counted.is_none())
     }
 
+    /// Whether this pinhole's connection is known to be over.
+    pub(super) fn counted(&self, id: Option<PinholeId>) -> bool {
+        let closing = self.finishing.iter().map(|finishing| &finishing.open);
+        self.open
+            .iter()
+            .chain(closing)
+            .any(|open| Some(open.id) == id && open.counted.is_some())
+    }
+
     pub(super) fn next_id(&mut self) -> PinholeId {
         self.last_id += 1;
         PinholeId(self.last_id)
@@ -158,6 +167,20 @@ impl Inspector {
             }
         }
         self.record(used);
+    }
+
+    /// Whether data moves, or may move unseen.
+    pub(super) fn transfer_runs(&self) -> bool {
+        self.transfers.moving()
+            || self.window_is_used()
+            || self
+                .pending
+                .iter()
+                .filter_map(Pending::expects)
+                .any(|expects| {
+                    // Where its data is over, only the reply is missing, and that may never come.
+                    matches!(expects, Expects::TransferEnd(id) if !self.transfers.counted(*id))
+                })
     }
 
     /// A transfer command goes to the server: the open pinhole is for it.

@@ -280,9 +280,11 @@ fn a_count_stands_for_a_connection_and_is_not_forgotten() {
         duration: None,
         cut: false,
     });
-    dialogue
-        .server("226 done")
-        .expect(&["close 1", "moved RETR a 700 bytes Completed", "C< 226 done"]);
+    dialogue.server("226 done").expect(&[
+        "close 1",
+        "moved RETR a 700 bytes Completed",
+        "C< 226 done",
+    ]);
 }
 
 #[test]

@@ -384,6 +384,32 @@ fn p67_control_is_not_timed_out_while_data_moves() {
     assert!(dialogue.take_heard().contains(&"close both".to_owned()));
 }
 
+/// Peers that vanish say no 226, and a peer that talks to itself is not served.
+#[test]
+fn p67_nothing_holds_a_session_for_ever() {
+    let over = |dialogue: &mut Dialogue| dialogue.take_heard().contains(&"close both".to_owned());
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").server("150 go").data(9);
+    dialogue.after(Duration::from_secs(901));
+    assert!(over(&mut dialogue), "the data is over and no reply comes");
+    let mut dialogue = behind_nat();
+    dialogue.finish(Side::Server);
+    for _ in 0..4 {
+        dialogue.after(Duration::from_secs(4)).client("NOOP");
+    }
+    assert!(
+        over(&mut dialogue),
+        "the client talks to a server that has closed"
+    );
+    let mut dialogue = behind_nat();
+    dialogue.kernel = None;
+    dialogue.client("PASV").server("227 (192,0,2,20,200,10)");
+    dialogue.finish(Side::Client).finish(Side::Server);
+    dialogue.after(Duration::from_secs(11));
+    assert!(over(&mut dialogue), "the kernel's answer never comes");
+}
+
 #[test]
 fn p68_masks_change_text_and_never_the_code() {
     let policy = "protocol: {banner: FTP here}
