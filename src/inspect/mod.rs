@@ -356,6 +356,8 @@ impl Inspector {
     fn pass_on_finish(&mut self, now: Instant) {
         if self.server.finished && !self.server_is_held() && !self.server.finish_passed_on {
             self.server.finish_passed_on = true;
+            // The client's time to close begins when it hears of the end.
+            self.moved = now;
             self.retire_pinhole(PinholeEnd::SessionClosed, now);
             self.actions.push_back(Action::FinishToClient);
         }
