@@ -450,12 +450,8 @@ impl Inspector {
                 }
             });
         for id in on_its_way.into_iter().chain(announced) {
-            if self
-                .transfers
-                .open
-                .as_ref()
-                .is_none_or(|open| open.id != id)
-            {
+            // One that stood, or stands, is forgotten when its record is settled.
+            if self.transfers.find(id).is_none() {
                 self.forget(id);
             }
         }

@@ -109,7 +109,7 @@ impl Transfers {
         PinholeId(self.last_id)
     }
 
-    fn find(&mut self, id: PinholeId) -> Option<&mut Open> {
+    pub(super) fn find(&mut self, id: PinholeId) -> Option<&mut Open> {
         let closing = self
             .finishing
             .iter_mut()

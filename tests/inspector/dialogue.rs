@@ -31,6 +31,7 @@ pub(crate) struct Dialogue {
     pub(crate) now: Instant,
     heard: Vec<String>,
     pub(crate) pinholes: Vec<(PinholeId, Pinhole)>,
+    pub(crate) forgotten: Vec<PinholeId>,
     /// Ports that are free at the edge, given out in order.
     pub(crate) free_ports: Vec<u16>,
     /// Whether the kernel takes pinholes; `None` leaves them unanswered.
@@ -98,6 +99,7 @@ impl Dialogue {
             now,
             heard: Vec::new(),
             pinholes: Vec::new(),
+            forgotten: Vec::new(),
             free_ports: vec![50_000, 50_001, 50_002, 50_003],
             kernel: Some(true),
             records: Vec::new(),
@@ -227,11 +229,11 @@ impl Dialogue {
                     };
                     self.inspector.handle_pinhole(id, news, self.now);
                 }
+                Action::ForgetPinhole { id } => self.forgotten.push(id),
                 Action::ToClient(_)
                 | Action::ToServer(_)
                 | Action::ClosePinhole { .. }
                 | Action::MeasurePinhole { .. }
-                | Action::ForgetPinhole { .. }
                 | Action::Record(_)
                 | Action::FinishToServer
                 | Action::FinishToClient

@@ -288,6 +288,21 @@ fn a_count_stands_for_a_connection_and_is_not_forgotten() {
 }
 
 #[test]
+fn a_pinhole_that_is_waited_for_is_not_forgotten_before() {
+    let policy = "protocol: {pinhole-opens: immediate}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    // The server dials at once, and is gone before it has answered PORT.
+    dialogue.client(PORT).news(PinholeNews::Used);
+    dialogue.finish(Side::Server).finish(Side::Client).forget();
+    assert_eq!(dialogue.forgotten, []);
+    dialogue.data(40).expect(&[
+        "moved PORT 40 bytes Abandoned",
+        "ended: ServerClosed",
+    ]);
+    assert_eq!(dialogue.forgotten.len(), 1);
+}
+
+#[test]
 fn a_count_that_never_comes_is_measured() {
     let mut dialogue = behind_nat();
     open_passive(&mut dialogue);
