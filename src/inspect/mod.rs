@@ -146,6 +146,7 @@ impl Inspector {
     /// Begins a session whose two control connections stand.
     pub fn new(settings: Settings, now: Instant) -> Self {
         let mut inspector = Self {
+            pending: VecDeque::from([Pending::greeting(&settings.rules.policy)]),
             policy: Arc::clone(&settings.rules.policy),
             host: None,
             channel: Channel::default(),
@@ -159,7 +160,6 @@ impl Inspector {
             client: Stream::default(),
             server: Stream::default(),
             replies: ReplyReader::default(),
-            pending: VecDeque::from([Pending::Greeting { preliminary: false }]),
             setup: Setup::default(),
             transfers: Transfers::default(),
             user: None,

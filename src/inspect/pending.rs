@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ftp::Verb;
 use crate::pinhole::{Pinhole, PinholeId};
-use crate::rules::{RuleName, Tls};
+use crate::rules::{Policy, RuleName, Tls};
 
 use super::action::Carriage;
 use super::forms::{ActiveForm, PassiveForm};
@@ -20,6 +20,8 @@ pub(super) enum Pending {
     Greeting {
         /// The 120 came.
         preliminary: bool,
+        /// What the client does not see of it, by the rules that the session began with.
+        veil: Option<Veil>,
     },
     /// A command that waits for the server.
     Forwarded(Box<Forwarded>),
@@ -91,6 +93,14 @@ pub(super) struct PassiveRequest {
 }
 
 impl Pending {
+    /// The greeting, which is waited for first.
+    pub(super) fn greeting(policy: &Policy) -> Self {
+        Self::Greeting {
+            preliminary: false,
+            veil: Veil::of_greeting(policy),
+        }
+    }
+
     /// A command that has just gone to the server.
     pub(super) fn waiting(command: Command, rule: Arc<RuleName>, expects: Expects) -> Self {
         Self::Forwarded(Box::new(Forwarded {

@@ -58,9 +58,9 @@ impl Inspector {
         (227..=229).contains(&code)
             || match self.answered(code) {
                 Some(Pending::Locating) => true,
-                Some(Pending::Greeting { .. }) if code == 220 => self
-                    .greeting_veil()
-                    .is_some_and(|veil| veil.hides_line(line)),
+                Some(Pending::Greeting { veil, .. }) if code == 220 => {
+                    veil.as_ref().is_some_and(|veil| veil.hides_line(line))
+                }
                 Some(pending @ Pending::Forwarded(_)) if pending.may_be_replaced() => true,
                 Some(Pending::Forwarded(forwarded)) => forwarded
                     .veil
@@ -96,8 +96,8 @@ impl Inspector {
                 self.record_reply(&forwarded, code, line);
                 self.handle_final(*forwarded, code, line, now);
             }
-            Pending::Greeting { .. } => {
-                let banner = self.greeting_veil().filter(|_| code == 220);
+            Pending::Greeting { veil, .. } => {
+                let banner = veil.filter(|_| code == 220);
                 match banner.and_then(|veil| veil.last_line(code)) {
                     Some(banner) => self.send_client(banner),
                     None => self.pass_to_client(line),
@@ -148,7 +148,7 @@ impl Inspector {
     fn handle_preliminary(&mut self, code: u16, line: &[u8], now: Instant) {
         let preliminary = match self.pending.front_mut() {
             Some(Pending::Forwarded(forwarded)) => &mut forwarded.preliminary,
-            Some(Pending::Greeting { preliminary }) => preliminary,
+            Some(Pending::Greeting { preliminary, .. }) => preliminary,
             Some(Pending::Locating | Pending::Answered(_)) | None => return,
         };
         if std::mem::replace(preliminary, true) {

@@ -444,6 +444,19 @@ rules:
         .expect(&["C< 530 too many users"]);
 }
 
+/// Rules that come in the middle of a greeting must not show the rest of it, out of its place.
+#[test]
+fn p68_a_greeting_is_masked_from_its_first_line_to_its_last() {
+    let policy = "protocol: {banner: Hidden}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue.server("220-secret 1.0");
+    dialogue.reload("rules: [{id: all, allow: true}]");
+    dialogue
+        .server("230 secret")
+        .server("220 secret")
+        .expect(&["C< 220 Hidden"]);
+}
+
 /// While a transfer runs, its reply is the oldest that is waited for, and not the one that comes.
 #[test]
 fn p58_features_stay_hidden_while_a_transfer_runs() {
