@@ -295,10 +295,9 @@ fn a_pinhole_that_is_waited_for_is_not_forgotten_before() {
     dialogue.client(PORT).news(PinholeNews::Used);
     dialogue.finish(Side::Server).finish(Side::Client).forget();
     assert_eq!(dialogue.forgotten, []);
-    dialogue.data(40).expect(&[
-        "moved PORT 40 bytes Abandoned",
-        "ended: ServerClosed",
-    ]);
+    dialogue
+        .data(40)
+        .expect(&["moved PORT 40 bytes Abandoned", "ended: ServerClosed"]);
     assert_eq!(dialogue.forgotten.len(), 1);
 }
 

@@ -388,7 +388,10 @@ fn p67_control_is_not_timed_out_while_data_moves() {
 fn a_client_has_time_to_close_after_an_answer_that_was_held_back() {
     let policy = "protocol: {bad-password-delay: 20s}\nrules: [{id: all, allow: true}]";
     let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
-    dialogue.server("220 hi").client("USER ann").server("331 so");
+    dialogue
+        .server("220 hi")
+        .client("USER ann")
+        .server("331 so");
     dialogue.client("PASS x").server("530 no");
     dialogue.finish(Side::Server).forget();
     dialogue
