@@ -382,10 +382,12 @@ impl Inspector {
         self.abandon_setup();
         self.abandon_channel();
         self.held_back = None;
+        // No reply comes any more: what has been counted waits for none.
+        self.pending.clear();
         self.retire_pinhole(PinholeEnd::SessionClosed, now);
+        self.settle_counted();
         self.client.buffer.clear();
         self.server.buffer.clear();
-        self.pending.clear();
         self.actions.push_back(Action::Close);
         self.ending = Some(reason);
     }

@@ -103,7 +103,9 @@ impl Inspector {
                     None => self.pass_to_client(line),
                 }
             }
-            Pending::Locating => self.directory.named(line),
+            Pending::Locating if code == 257 => self.directory.named(line),
+            // An error may quote any path.
+            Pending::Locating => {}
             // Answers never stay at the front: they are given as soon as they get there.
             Pending::Answered(answer) => {
                 self.send_client(answer);

@@ -268,7 +268,10 @@ impl Inspector {
             };
             if now < finishing.deadline {
                 self.transfers.finishing.push_back(finishing);
-            } else if finishing.open.used && !finishing.measuring {
+            } else if finishing.open.used
+                && finishing.open.counted.is_none()
+                && !finishing.measuring
+            {
                 finishing.measuring = true;
                 finishing.deadline = now + MEASURE_GRACE;
                 self.actions.push_back(Action::MeasurePinhole {
@@ -288,7 +291,7 @@ impl Inspector {
         }
     }
 
-    fn settle_counted(&mut self) {
+    pub(super) fn settle_counted(&mut self) {
         for _ in 0..self.transfers.finishing.len() {
             let Some(finishing) = self.transfers.finishing.pop_front() else {
                 break;

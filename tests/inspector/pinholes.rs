@@ -302,6 +302,22 @@ fn a_pinhole_that_is_waited_for_is_not_forgotten_before() {
 }
 
 #[test]
+fn a_count_that_is_known_ends_with_its_session() {
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.client("STOR a").server("150 go").data(70).forget();
+    dialogue.finish(Side::Server).finish(Side::Client);
+    dialogue.expect(&[
+        "close 1",
+        "C< (end)",
+        "S< (end)",
+        "moved STOR a 70 bytes Abandoned",
+        "close both",
+        "ended: ServerClosed",
+    ]);
+}
+
+#[test]
 fn a_count_that_never_comes_is_measured() {
     let mut dialogue = behind_nat();
     open_passive(&mut dialogue);

@@ -362,6 +362,16 @@ fn p65_path_rules_work_on_the_resolved_directory() {
 }
 
 #[test]
+fn p65_an_error_names_no_directory() {
+    let policy = "rules: [{id: pub, allow: true, command: RETR, path: /pub/**}, {id: rest, allow: true, command: [login, data]}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    dialogue.server("550 \"/pub\" cannot be read").forget();
+    dialogue
+        .client("RETR a")
+        .expect(&["deny RETR by default", "C< 550 Permission denied by policy"]);
+}
+
+#[test]
 fn p67_control_is_not_timed_out_while_data_moves() {
     let mut dialogue = behind_nat();
     open_passive(&mut dialogue);
