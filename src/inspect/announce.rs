@@ -61,6 +61,11 @@ impl Inspector {
             let reply = format!("501 {claimed} is not your address; yours is {peer}.");
             return Err((Violation::AnnouncedForeignAddress { claimed, peer }, reply));
         }
+        // No packet goes from a server of one family to a third host of another.
+        if foreign && !self.settings.legs.of_one_family() {
+            let reply = format!("501 The server cannot reach {claimed}.");
+            return Err((Violation::AnnouncedForeignAddress { claimed, peer }, reply));
+        }
         // The relay reaches local addresses; the kernel forwards nothing to or from them.
         let relayed = self.carriage(&verdict.grants).path == DataPath::Relay && !foreign;
         if !relayed && (nat::is_forbidden(claimed) || self.settings.client_is_edge) {

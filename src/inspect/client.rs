@@ -8,6 +8,7 @@ use crate::rules::{Decision, Grants, Permit, Reaction, Request, RuleName, Verdic
 
 use super::announce::Claim;
 use super::forms::PassiveForm;
+use super::login::Before;
 use super::pending::{Expects, PassiveRequest, Pending};
 use super::settle::settle;
 use super::{
@@ -84,11 +85,7 @@ impl Inspector {
                 return self.answer(&reply);
             }
         };
-        if command.verb == Verb::User {
-            self.user = Some(Arc::from(String::from_utf8_lossy(command.trimmed())));
-            self.logged_in = false;
-            self.hidden_features = None;
-        }
+        let before = (command.verb == Verb::User).then(|| self.name_user(command.trimmed()));
         let path = self.path_of(&command);
         let shown = Command {
             verb: command.verb.clone(),
@@ -117,6 +114,9 @@ impl Inspector {
             verdict,
         });
         if let Decision::Deny(reply) = decision {
+            if let Some(before) = before {
+                self.keep_user(before);
+            }
             return self.answer(&reply);
         }
         let permitted = Permitted {
@@ -128,6 +128,7 @@ impl Inspector {
             grants,
             claim,
             permit,
+            before: before.map(Box::new),
         };
         self.carry_out(permitted, now);
     }
@@ -170,9 +171,10 @@ impl Inspector {
             }
             Verb::Algs => return self.answer_algs(&permitted.command),
             Verb::Pasv | Verb::Epsv | Verb::Lpsv => {
-                if permitted.command.trimmed().eq_ignore_ascii_case(b"ALL") {
-                    self.epsv_all = true;
-                    Expects::EpsvAll
+                let all = permitted.command.trimmed().eq_ignore_ascii_case(b"ALL");
+                if all && permitted.command.verb == Verb::Epsv {
+                    let held = std::mem::replace(&mut self.epsv_all, true);
+                    Expects::EpsvAll { held }
                 } else {
                     if idle {
                         self.retire_pinhole(PinholeEnd::Replaced, now);
@@ -180,7 +182,7 @@ impl Inspector {
                     return self.ask_passive(permitted);
                 }
             }
-            Verb::User | Verb::Pass | Verb::Acct => Expects::Login,
+            Verb::User | Verb::Pass | Verb::Acct => Expects::Login(permitted.before),
             Verb::Auth => Expects::Secured(permitted.grants.tls.clone()),
             // RFC 959: a transfer in progress is completed before REIN and QUIT take effect.
             Verb::Rein => {
@@ -310,11 +312,13 @@ impl Inspector {
         let asked = PassiveForm::of(&permitted.command.verb);
         let sent = self.passive_form(asked);
         let carriage = self.carriage(&permitted.grants);
-        let line = match asked == sent {
+        // An argument of EPSV names the client's family, which the server need not share.
+        let line = match asked == sent && self.settings.legs.of_one_family() {
             true => with_line_end(permitted.line),
             false => with_line_end(sent.verb().as_str().as_bytes()),
         };
         let expects = Expects::PassiveReply(PassiveRequest {
+            command: permitted.shown.clone(),
             asked,
             sent,
             carriage,
@@ -366,6 +370,8 @@ pub(super) struct Permitted<'a> {
     pub(super) claim: Option<Claim>,
     /// What it holds of the rule's limits.
     pub(super) permit: Permit,
+    /// Who was there before USER.
+    pub(super) before: Option<Box<Before>>,
 }
 
 /// The first word after SITE, in upper case.

@@ -195,7 +195,7 @@ pub enum Event {
 /// One data connection and the command it served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transferred {
-    /// The command, with its path.
+    /// The command, with its path; PORT, PASV or their like where the connection served no command.
     pub command: Command,
     /// The rule that allowed the command.
     pub rule: Arc<RuleName>,

@@ -17,7 +17,32 @@ pub(super) struct HeldBack {
     line: Vec<u8>,
 }
 
+/// Who was there before USER named somebody.
+#[derive(Debug)]
+pub(super) struct Before {
+    user: Option<Arc<str>>,
+    logged_in: bool,
+}
+
 impl Inspector {
+    /// USER: rules decide as of the name that it gives.
+    pub(super) fn name_user(&mut self, name: &[u8]) -> Before {
+        let name = Arc::from(String::from_utf8_lossy(name));
+        self.hidden_features = None;
+        Before {
+            user: self.user.replace(name),
+            logged_in: std::mem::take(&mut self.logged_in),
+        }
+    }
+
+    /// USER was refused, by a rule or by the server. On the server is who was there before, or nobody:
+    /// taking the new name for it would have rules decide as of a user that nobody has proved to be.
+    pub(super) fn keep_user(&mut self, before: Before) {
+        self.user = before.user;
+        self.logged_in = before.logged_in;
+        self.hidden_features = None;
+    }
+
     /// Protocol rule 56: HOST stands before USER and names a host alone.
     pub(super) fn check_host(&self, command: &ftp::Command<'_>) -> Option<Fault> {
         if self.user.is_some() || self.logged_in {
@@ -64,13 +89,15 @@ impl Inspector {
     pub(super) fn login_replied(
         &mut self,
         command: &Command,
+        before: Option<Box<Before>>,
         code: u16,
         line: &[u8],
         now: Instant,
     ) -> bool {
-        self.logged_in = code == 230;
-        if self.logged_in {
+        if code == 230 {
+            self.logged_in = true;
             self.bad_passwords = 0;
+            self.directory.forget();
             if !self.policy.uses_paths() {
                 return false;
             }
@@ -78,6 +105,9 @@ impl Inspector {
             self.send_server(b"PWD\r\n".to_vec());
             self.pending.push_front(Pending::Locating);
             return true;
+        }
+        if let Some(before) = before.filter(|_| code >= 400) {
+            self.keep_user(*before);
         }
         if code != 530 || !command.verb.hides_argument() {
             return false;

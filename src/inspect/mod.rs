@@ -150,6 +150,7 @@ impl Inspector {
     /// Begins a session whose two control connections stand.
     pub fn new(settings: Settings, now: Instant) -> Self {
         let mut inspector = Self {
+            pending: VecDeque::from([Pending::greeting(&settings.rules.policy)]),
             policy: Arc::clone(&settings.rules.policy),
             host: None,
             channel: Channel::default(),
@@ -163,7 +164,6 @@ impl Inspector {
             client: Stream::default(),
             server: Stream::default(),
             replies: ReplyReader::default(),
-            pending: VecDeque::from([Pending::Greeting { preliminary: false }]),
             setup: Setup::default(),
             transfers: Transfers::default(),
             user: None,
@@ -190,7 +190,10 @@ impl Inspector {
 
     /// Takes bytes of the client.
     pub fn handle_client(&mut self, bytes: &[u8], now: Instant) {
-        self.moved = now;
+        // What is said to a server that has closed leads nowhere, and keeps nothing alive.
+        if !self.server.finished {
+            self.moved = now;
+        }
         self.client.count(bytes);
         let text = self.carry_client(bytes, now);
         let answers = self.client.take(text);
@@ -357,6 +360,8 @@ impl Inspector {
     fn pass_on_finish(&mut self, now: Instant) {
         if self.server.finished && !self.server_is_held() && !self.server.finish_passed_on {
             self.server.finish_passed_on = true;
+            // The client's time to close begins when it hears of the end.
+            self.moved = now;
             self.retire_pinhole(PinholeEnd::SessionClosed, now);
             self.actions.push_back(Action::FinishToClient);
         }
@@ -381,10 +386,12 @@ impl Inspector {
         self.abandon_setup();
         self.abandon_channel();
         self.held_back = None;
+        // No reply comes any more: what has been counted waits for none.
+        self.pending.clear();
         self.retire_pinhole(PinholeEnd::SessionClosed, now);
+        self.settle_counted(now);
         self.client.buffer.clear();
         self.server.buffer.clear();
-        self.pending.clear();
         self.actions.push_back(Action::Close);
         self.ending = Some(reason);
     }
@@ -393,19 +400,13 @@ impl Inspector {
     fn idle_deadline(&self) -> Option<Instant> {
         if self.ending.is_some() {
             None
-        } else if self.server.finish_passed_on {
+        } else if self.server.finish_passed_on || (self.server.finished && self.client.finished) {
             Some(self.moved + LINGER_TIMEOUT)
         } else if self.transfer_runs() {
             None
         } else {
             Some(self.moved + self.settings.idle_timeout)
         }
-    }
-
-    fn transfer_runs(&self) -> bool {
-        self.transfers.moving()
-            || self.window_is_used()
-            || self.pending.iter().any(Pending::is_transfer)
     }
 
     /// Tells the client that the session ends; inside TLS nothing can be said.

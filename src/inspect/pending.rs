@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::ftp::Verb;
 use crate::pinhole::{Pinhole, PinholeId};
-use crate::rules::{Permit, RuleName, Tls};
+use crate::rules::{Permit, Policy, RuleName, Tls};
 
 use super::action::Carriage;
 use super::forms::{ActiveForm, PassiveForm};
+use super::login::Before;
 use super::veil::Veil;
 use super::{Command, Inspector};
 
@@ -19,6 +20,8 @@ pub(super) enum Pending {
     Greeting {
         /// The 120 came.
         preliminary: bool,
+        /// What the client does not see of it, by the rules that the session began with.
+        veil: Option<Veil>,
     },
     /// A command that waits for the server.
     Forwarded(Box<Forwarded>),
@@ -47,8 +50,8 @@ pub(super) struct Forwarded {
 pub(super) enum Expects {
     /// Nothing beyond itself.
     Anything,
-    /// USER, PASS, ACCT: 230 means logged in.
-    Login,
+    /// USER, PASS, ACCT: 230 means logged in. USER that is refused leaves who was there before.
+    Login(Option<Box<Before>>),
     /// REIN: 220 means nobody is logged in.
     Reinitialised,
     /// HOST: 220 means that these rules hold.
@@ -59,8 +62,8 @@ pub(super) enum Expects {
     Entered(Vec<u8>),
     /// PWD: 257 names the directory.
     Located,
-    /// EPSV ALL: 4yz and 5yz take it back.
-    EpsvAll,
+    /// EPSV ALL: 4yz and 5yz take it back, unless it held before.
+    EpsvAll { held: bool },
     /// PORT or EPRT: 2yz opens the pinhole.
     Acceptance(Announcement),
     /// PASV or EPSV: 227 or 229 opens the pinhole.
@@ -85,12 +88,21 @@ pub(super) struct Announcement {
 /// What the client asked and what the server was asked.
 #[derive(Clone, Debug)]
 pub(super) struct PassiveRequest {
+    pub(super) command: Command,
     pub(super) asked: PassiveForm,
     pub(super) sent: PassiveForm,
     pub(super) carriage: Carriage,
 }
 
 impl Pending {
+    /// The greeting, which is waited for first.
+    pub(super) fn greeting(policy: &Policy) -> Self {
+        Self::Greeting {
+            preliminary: false,
+            veil: Veil::of_greeting(policy),
+        }
+    }
+
     /// A command that has just gone to the server.
     pub(super) fn waiting(command: Command, rule: Arc<RuleName>, expects: Expects) -> Self {
         Self::Forwarded(Box::new(Forwarded {
@@ -123,6 +135,20 @@ impl Pending {
         }
     }
 
+    /// Whether the last line of the reply may become another, with another code: the lines before it
+    /// are kept from the client, who would wait for the end that they promise.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        self.expects().is_some_and(|expects| {
+            matches!(
+                expects,
+                Expects::Acceptance(_)
+                    | Expects::PassiveReply(_)
+                    | Expects::EpsvAll { .. }
+                    | Expects::HostTaken(_)
+            )
+        })
+    }
+
     /// A transfer that the server has begun: until it ends, other replies may come before its own.
     fn is_running_transfer(&self) -> bool {
         match self {
@@ -139,7 +165,7 @@ impl Pending {
             Self::Answered(_) => false,
             Self::Greeting { .. } | Self::Locating => true,
             Self::Forwarded(forwarded) => match forwarded.expects {
-                Expects::Login
+                Expects::Login(_)
                 | Expects::Reinitialised
                 | Expects::HostTaken(..)
                 | Expects::Secured(_)
@@ -147,16 +173,16 @@ impl Pending {
                 | Expects::Located
                 | Expects::Acceptance(_)
                 | Expects::PassiveReply(_) => true,
-                Expects::Anything | Expects::EpsvAll | Expects::TransferEnd(_) => false,
+                Expects::Anything | Expects::EpsvAll { .. } | Expects::TransferEnd(_) => false,
             },
         }
     }
 }
 
 impl Inspector {
-    /// Takes what a final reply answers: the oldest, except that STAT and its like are answered
-    /// while a transfer runs, with codes that no transfer ends with (RFC 959 §4.1.3, §5.4).
-    pub(super) fn take_answered(&mut self, code: u16) -> Option<Pending> {
+    /// The place that a reply answers: the oldest, except that STAT and its like are answered while
+    /// a transfer runs, with codes that no transfer ends with (RFC 959 §4.1.3, §5.4).
+    fn answered_place(&self, code: u16) -> usize {
         let running = self
             .pending
             .front()
@@ -167,10 +193,19 @@ impl Inspector {
                     .expects()
                     .is_some_and(|expects| matches!(expects, Expects::Anything))
             });
-            if let Some(asked) = asked {
-                return self.pending.remove(asked);
-            }
+            return asked.unwrap_or_default();
         }
-        self.pending.pop_front()
+        0
+    }
+
+    /// What a reply answers, or a text line of it.
+    pub(super) fn answered(&self, code: u16) -> Option<&Pending> {
+        self.pending.get(self.answered_place(code))
+    }
+
+    /// Takes what a final reply answers.
+    pub(super) fn take_answered(&mut self, code: u16) -> Option<Pending> {
+        let place = self.answered_place(code);
+        self.pending.remove(place)
     }
 }

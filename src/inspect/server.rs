@@ -52,15 +52,16 @@ impl Inspector {
         self.violated(Side::Server, violation, line);
     }
 
-    /// Text lines that the client must not see: those of our own PWD, those of a passive reply,
-    /// which could announce what its last line does not, and what the rules veil.
+    /// Text lines that the client must not see: those of our own PWD, those of replies to announcements,
+    /// which could announce what the last line does not, and what the rules veil.
     fn hides_text(&self, code: u16, line: &[u8]) -> bool {
         (227..=229).contains(&code)
-            || match self.pending.front() {
+            || match self.answered(code) {
                 Some(Pending::Locating) => true,
-                Some(Pending::Greeting { .. }) if code == 220 => self
-                    .greeting_veil()
-                    .is_some_and(|veil| veil.hides_line(line)),
+                Some(Pending::Greeting { veil, .. }) if code == 220 => {
+                    veil.as_ref().is_some_and(|veil| veil.hides_line(line))
+                }
+                Some(pending @ Pending::Forwarded(_)) if pending.may_be_replaced() => true,
                 Some(Pending::Forwarded(forwarded)) => forwarded
                     .veil
                     .as_ref()
@@ -84,44 +85,57 @@ impl Inspector {
         let Some(answered) = self.take_answered(code) else {
             return self.handle_unasked(code, line, now);
         };
-        let forwarded = match answered {
-            Pending::Forwarded(forwarded) => forwarded,
-            Pending::Greeting { .. } => {
-                let banner = self.greeting_veil().filter(|_| code == 220);
+        let passive = answered
+            .expects()
+            .is_some_and(|expects| matches!(expects, Expects::PassiveReply(_)));
+        if (227..=229).contains(&code) && !passive {
+            return self.handle_misplaced(answered, code, line, now);
+        }
+        match answered {
+            Pending::Forwarded(forwarded) => {
+                self.record_reply(&forwarded, code, line);
+                self.handle_final(*forwarded, code, line, now);
+            }
+            Pending::Greeting { veil, .. } => {
+                let banner = veil.filter(|_| code == 220);
                 match banner.and_then(|veil| veil.last_line(code)) {
                     Some(banner) => self.send_client(banner),
                     None => self.pass_to_client(line),
                 }
-                return self.give_answers();
             }
-            Pending::Locating => {
-                self.directory.named(line);
-                return self.give_answers();
-            }
+            Pending::Locating if code == 257 => self.directory.named(line),
+            // An error may quote any path.
+            Pending::Locating => {}
             // Answers never stay at the front: they are given as soon as they get there.
             Pending::Answered(answer) => {
                 self.send_client(answer);
                 return self.handle_reply(code, line, now);
             }
-        };
-        let passive = matches!(forwarded.expects, Expects::PassiveReply(_));
-        if (227..=229).contains(&code) && !passive {
-            self.violated(Side::Server, Violation::AnsweredNothing { code }, line);
-            let reaction = self.policy.protocol().unrequested_passive_reply;
-            match reaction {
-                Reaction::Accept => self.pass_to_client(line),
-                Reaction::Refuse | Reaction::Close => {
-                    self.send_client(b"451 The server's reply makes no sense here.\r\n".to_vec());
-                }
-            }
-            self.give_answers();
-            return self.close_if(reaction, now);
         }
-        self.handle_final(*forwarded, code, line, now);
         // Behind a held reply, answers wait for it.
         if !self.server_is_held() {
             self.give_answers();
         }
+    }
+
+    /// 227, 228 or 229 in answer to something else: nothing opens, and what was asked has failed.
+    fn handle_misplaced(&mut self, answered: Pending, code: u16, line: &[u8], now: Instant) {
+        self.violated(Side::Server, Violation::AnsweredNothing { code }, line);
+        let reaction = self.policy.protocol().unrequested_passive_reply;
+        let said = match reaction {
+            Reaction::Accept => line,
+            Reaction::Refuse | Reaction::Close => b"451 The server's reply makes no sense here.",
+        };
+        match answered {
+            Pending::Forwarded(forwarded) => self.handle_final(*forwarded, 451, said, now),
+            Pending::Greeting { .. } => self.pass_to_client(said),
+            Pending::Answered(answer) => self.send_client(answer),
+            Pending::Locating => {}
+        }
+        if !self.server_is_held() {
+            self.give_answers();
+        }
+        self.close_if(reaction, now);
     }
 
     /// Gives the replies of our own that are next in order.
@@ -136,7 +150,7 @@ impl Inspector {
     fn handle_preliminary(&mut self, code: u16, line: &[u8], now: Instant) {
         let preliminary = match self.pending.front_mut() {
             Some(Pending::Forwarded(forwarded)) => &mut forwarded.preliminary,
-            Some(Pending::Greeting { preliminary }) => preliminary,
+            Some(Pending::Greeting { preliminary, .. }) => preliminary,
             Some(Pending::Locating | Pending::Answered(_)) | None => return,
         };
         if std::mem::replace(preliminary, true) {
@@ -176,18 +190,14 @@ impl Inspector {
         self.pass_to_client(line);
     }
 
-    fn handle_final(&mut self, forwarded: Forwarded, code: u16, line: &[u8], now: Instant) {
-        let positive = (200..300).contains(&code);
+    /// Puts replies on the record that say more than that a command was done.
+    fn record_reply(&mut self, forwarded: &Forwarded, code: u16, line: &[u8]) {
         let Forwarded {
-            command,
-            rule,
-            expects,
-            veil,
-            ..
+            command, expects, ..
         } = forwarded;
         if matches!(
             expects,
-            Expects::Login | Expects::HostTaken(..) | Expects::Secured(_)
+            Expects::Login(_) | Expects::HostTaken(..) | Expects::Secured(_)
         ) || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
             || (command.path.is_some() && !command.verb.transfers())
         {
@@ -198,9 +208,20 @@ impl Inspector {
                 text,
             });
         }
+    }
+
+    fn handle_final(&mut self, forwarded: Forwarded, code: u16, line: &[u8], now: Instant) {
+        let positive = (200..300).contains(&code);
+        let Forwarded {
+            command,
+            rule,
+            expects,
+            veil,
+            ..
+        } = forwarded;
         match expects {
             Expects::Acceptance(announcement) if positive => {
-                return self.accepted(announcement, rule, line, now);
+                return self.accepted(announcement, (command, rule), line, now);
             }
             Expects::Acceptance(announcement) => {
                 if self.not_accepted(announcement, &command, &rule, code, now) {
@@ -216,16 +237,18 @@ impl Inspector {
                 }
             }
             Expects::Anything => {}
-            Expects::EpsvAll => {
-                if code >= 400 && !self.settings.convert {
-                    self.epsv_all = false;
-                } else if code >= 400 {
+            Expects::EpsvAll { held } => {
+                if code < 400 {
+                    self.epsv_all = true;
+                } else if !self.settings.convert {
+                    self.epsv_all &= held;
+                } else {
                     // The server need not know it: whatever it is asked, the client asks by EPSV.
                     return self.send_client(b"200 EPSV ALL accepted.\r\n".to_vec());
                 }
             }
-            Expects::Login => {
-                if self.login_replied(&command, code, line, now) {
+            Expects::Login(before) => {
+                if self.login_replied(&command, before, code, line, now) {
                     return;
                 }
             }

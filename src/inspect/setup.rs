@@ -51,6 +51,7 @@ pub(super) enum Purpose {
         from_port_20: bool,
     },
     Passive {
+        command: Command,
         asked: PassiveForm,
         sent: PassiveForm,
     },
@@ -122,6 +123,7 @@ impl Inspector {
     ) {
         self.retire_pinhole(PinholeEnd::Replaced, now);
         let PassiveRequest {
+            command,
             asked,
             sent,
             carriage,
@@ -132,7 +134,11 @@ impl Inspector {
             DataPath::Kernel => legs.passive_needs_port_at(),
         };
         let id = self.transfers.next_id();
-        let purpose = Purpose::Passive { asked, sent };
+        let purpose = Purpose::Passive {
+            command,
+            asked,
+            sent,
+        };
         let line = line.to_vec();
         self.want_port(
             PortWanted {
@@ -230,14 +236,18 @@ impl Inspector {
                 self.record_rewrite(Direction::ToServer, &line, &rewritten, &rule);
                 self.announce(announcement, rewritten, command, rule, now);
             }
-            Purpose::Passive { asked, sent } => {
+            Purpose::Passive {
+                command,
+                asked,
+                sent,
+            } => {
                 let pinhole = self.settings.legs.plan_passive(endpoint.port(), leased);
                 let rewritten = match says_the_same(asked, sent, &pinhole, endpoint) {
                     true => with_line_end(&line),
                     false => write_passive(asked, pinhole.announced),
                 };
                 self.record_rewrite(Direction::ToClient, &line, &rewritten, &rule);
-                let open = self.opening(id, pinhole, endpoint, Mode::Passive, rule, now);
+                let open = self.opening(id, pinhole, endpoint, Mode::Passive, (command, rule), now);
                 self.want_pinhole(open, carriage, Then::ToClient(rewritten));
             }
         }
@@ -252,7 +262,10 @@ impl Inspector {
         rule: Arc<RuleName>,
         now: Instant,
     ) {
-        if !self.policy.protocol().open_immediately {
+        // Behind a transfer that runs, its own pinhole may still be needed, and there is one at a time:
+        // the announcement waits for its turn, which is when the server accepts it.
+        let behind_transfer = self.pending.iter().any(Pending::is_transfer);
+        if !self.policy.protocol().open_immediately || behind_transfer {
             return self.forward(line, command, rule, Expects::Acceptance(announcement));
         }
         announcement.opened = true;
@@ -263,7 +276,8 @@ impl Inspector {
             announced,
             ..
         } = announcement;
-        let open = self.opening(id, pinhole, announced, Mode::Active, rule, now);
+        let by = (command.clone(), Arc::clone(&rule));
+        let open = self.opening(id, pinhole, announced, Mode::Active, by, now);
         let then = Then::ToServer(Box::new((line, command, announcement)));
         self.want_pinhole(open, carriage, then);
     }
@@ -293,10 +307,11 @@ impl Inspector {
         pinhole: Pinhole,
         announced: SocketAddr,
         mode: Mode,
-        rule: Arc<RuleName>,
+        (asked, rule): (Command, Arc<RuleName>),
         now: Instant,
     ) -> Open {
         Open {
+            asked,
             id,
             pinhole,
             mode,
@@ -327,7 +342,7 @@ impl Inspector {
     pub(super) fn accepted(
         &mut self,
         announcement: Announcement,
-        rule: Arc<RuleName>,
+        by: (Command, Arc<RuleName>),
         line: &[u8],
         now: Instant,
     ) {
@@ -343,7 +358,7 @@ impl Inspector {
             announced,
             ..
         } = announcement;
-        let open = self.opening(id, pinhole, announced, Mode::Active, rule, now);
+        let open = self.opening(id, pinhole, announced, Mode::Active, by, now);
         self.want_pinhole(open, carriage, Then::ToClient(line));
     }
 
@@ -436,12 +451,8 @@ impl Inspector {
                 }
             });
         for id in on_its_way.into_iter().chain(announced) {
-            if self
-                .transfers
-                .open
-                .as_ref()
-                .is_none_or(|open| open.id != id)
-            {
+            // One that stood, or stands, is forgotten when its record is settled.
+            if self.transfers.find(id).is_none() {
                 self.forget(id);
             }
         }

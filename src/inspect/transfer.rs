@@ -39,6 +39,8 @@ pub(super) struct Open {
     pub(super) pinhole: Pinhole,
     pub(super) mode: Mode,
     pub(super) announced: SocketAddr,
+    /// The command that announced it, or asked for it.
+    pub(super) asked: Command,
     pub(super) rule: Arc<RuleName>,
     pub(super) opened: Instant,
     pub(super) unused_after: Instant,
@@ -95,12 +97,21 @@ impl Transfers {
             .any(|open| open.used && open.counted.is_none())
     }
 
+    /// Whether this pinhole's connection is known to be over.
+    pub(super) fn counted(&self, id: Option<PinholeId>) -> bool {
+        let closing = self.finishing.iter().map(|finishing| &finishing.open);
+        self.open
+            .iter()
+            .chain(closing)
+            .any(|open| Some(open.id) == id && open.counted.is_some())
+    }
+
     pub(super) fn next_id(&mut self) -> PinholeId {
         self.last_id += 1;
         PinholeId(self.last_id)
     }
 
-    fn find(&mut self, id: PinholeId) -> Option<&mut Open> {
+    pub(super) fn find(&mut self, id: PinholeId) -> Option<&mut Open> {
         let closing = self
             .finishing
             .iter_mut()
@@ -117,40 +128,61 @@ impl Inspector {
         match news {
             PinholeNews::Opened => self.pinhole_answered(id, None),
             PinholeNews::Refused(reason) => self.pinhole_answered(id, Some(reason)),
-            PinholeNews::Used => {
-                let Some(open) = self.transfers.find(id).filter(|open| !open.used) else {
-                    return;
-                };
-                open.used = true;
-                let after = now.saturating_duration_since(open.opened);
-                let used = Event::PinholeUsed {
-                    id,
-                    pinhole: open.pinhole,
-                    after,
-                };
-                for finishing in &mut self.transfers.finishing {
-                    if finishing.open.id == id && !finishing.measuring {
-                        finishing.deadline = now + DRAIN_GRACE;
-                    }
-                }
-                self.record(used);
-            }
+            PinholeNews::Used => self.pinhole_used(id, now),
             PinholeNews::Closed {
                 counters,
                 duration,
                 cut,
             } => {
                 self.moved = now;
+                // What was counted came through, though the kernel's word that it did was lost.
+                if counters.is_some() {
+                    self.pinhole_used(id, now);
+                }
                 if let Some(open) = self.transfers.find(id) {
+                    let known = open.counted.unwrap_or_default();
                     open.counted = Some(Counted {
-                        counters,
-                        duration,
-                        cut,
+                        counters: counters.or(known.counters),
+                        duration: duration.or(known.duration),
+                        cut: cut || known.cut,
                     });
                 }
                 self.settle_counted(now);
             }
         }
+    }
+
+    fn pinhole_used(&mut self, id: PinholeId, now: Instant) {
+        let Some(open) = self.transfers.find(id).filter(|open| !open.used) else {
+            return;
+        };
+        open.used = true;
+        let after = now.saturating_duration_since(open.opened);
+        let used = Event::PinholeUsed {
+            id,
+            pinhole: open.pinhole,
+            after,
+        };
+        for finishing in &mut self.transfers.finishing {
+            if finishing.open.id == id && !finishing.measuring {
+                finishing.deadline = now + DRAIN_GRACE;
+            }
+        }
+        self.record(used);
+    }
+
+    /// Whether data moves, or may move unseen.
+    pub(super) fn transfer_runs(&self) -> bool {
+        self.transfers.moving()
+            || self.window_is_used()
+            || self
+                .pending
+                .iter()
+                .filter_map(Pending::expects)
+                .any(|expects| {
+                    // Where its data is over, only the reply is missing, and that may never come.
+                    matches!(expects, Expects::TransferEnd(id) if !self.transfers.counted(*id))
+                })
     }
 
     /// The final reply to a transfer command.
@@ -227,7 +259,10 @@ impl Inspector {
             };
             if now < finishing.deadline {
                 self.transfers.finishing.push_back(finishing);
-            } else if finishing.open.used && !finishing.measuring {
+            } else if finishing.open.used
+                && finishing.open.counted.is_none()
+                && !finishing.measuring
+            {
                 finishing.measuring = true;
                 finishing.deadline = now + MEASURE_GRACE;
                 self.actions.push_back(Action::MeasurePinhole {
@@ -247,7 +282,7 @@ impl Inspector {
         }
     }
 
-    fn settle_counted(&mut self, now: Instant) {
+    pub(super) fn settle_counted(&mut self, now: Instant) {
         for _ in 0..self.transfers.finishing.len() {
             let Some(finishing) = self.transfers.finishing.pop_front() else {
                 break;
@@ -278,6 +313,8 @@ impl Inspector {
             pinhole,
             mode,
             announced,
+            asked,
+            rule,
             used,
             counted,
             command,
@@ -292,9 +329,8 @@ impl Inspector {
                 reason: end,
             });
         }
-        let Some((command, rule)) = command else {
-            return;
-        };
+        // Data that moves without a command for it is on the record as well.
+        let (command, rule) = command.unwrap_or((asked, rule));
         let Counted {
             counters,
             duration,

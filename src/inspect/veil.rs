@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ftp::Verb;
-use crate::rules::{self, Decision, Mask, Request, Tls};
+use crate::rules::{self, Decision, Mask, Policy, Request, Tls};
 
 use super::Inspector;
 use super::settle::{hidden_features, hides};
@@ -22,6 +22,11 @@ pub(super) struct Veil {
 const TLS_FEATURES: [&str; 4] = ["AUTH", "PBSZ", "PROT", "CCC"];
 
 impl Veil {
+    /// What is hidden of the greeting.
+    pub(super) fn of_greeting(policy: &Policy) -> Option<Self> {
+        policy.protocol().banner.as_deref().map(Self::of_text)
+    }
+
     fn of_text(text: &str) -> Self {
         Self {
             text: Some(Arc::from(text)),
@@ -73,11 +78,6 @@ impl Inspector {
             hidden.extend(TLS_FEATURES.map(str::to_owned));
         }
         Some(Arc::new(Veil { text: None, hidden }))
-    }
-
-    /// What is hidden of the greeting.
-    pub(super) fn greeting_veil(&self) -> Option<Veil> {
-        self.policy.protocol().banner.as_deref().map(Veil::of_text)
     }
 
     /// Whether the rules hide this verb from FEAT, so that it is refused as well.

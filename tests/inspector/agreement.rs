@@ -168,16 +168,20 @@ fn passes(dialogue: &mut Dialogue, line: &str, reply: &str) -> bool {
     passed
 }
 
-/// What a session decides, and the host that it has by then; `None` where the protocol decides.
-fn lived(policy: &str, asked: &Asked, at: Timestamp) -> (Option<Verdict>, Option<&'static str>) {
+/// What a session decides (`None` where the protocol does), and the host and the user that it has by then.
+fn lived(
+    policy: &str,
+    asked: &Asked,
+    at: Timestamp,
+) -> (Option<Verdict>, [Option<&'static str>; 2]) {
     let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
     dialogue.inspector.handle_clock(at, dialogue.now);
     dialogue.server("220 ready");
     let taken = |host: &&str| passes(&mut dialogue, &format!("HOST {host}"), "220 host");
     let host = asked.host.filter(taken);
-    if let Some(user) = asked.user {
-        passes(&mut dialogue, &format!("USER {user}"), "331 more");
-    }
+    // Who is refused is nobody.
+    let taken = |user: &&str| passes(&mut dialogue, &format!("USER {user}"), "331 more");
+    let user = asked.user.filter(taken);
     dialogue.records.clear();
     dialogue.client(asked.line);
     let decided = dialogue.records.into_iter().find_map(|event| {
@@ -186,7 +190,7 @@ fn lived(policy: &str, asked: &Asked, at: Timestamp) -> (Option<Verdict>, Option
         };
         Some(verdict)
     });
-    (decided, host)
+    (decided, [host, user])
 }
 
 #[test]
@@ -202,12 +206,12 @@ fn why_tells_what_a_session_decides_in_ten_thousand_cases() {
             return Err(TestCaseError::reject("no policy"));
         };
         let at: Timestamp = asked.at.parse().expect("a time");
-        let (Some(decided), host) = lived(&text, &asked, at) else {
+        let (Some(decided), [host, user]) = lived(&text, &asked, at) else {
             return Err(TestCaseError::reject("the protocol decides"));
         };
         let [client, _, server, _] = BEHIND_NAT.map(|ip| ip.parse().expect("an address"));
         let asking = Request {
-            user: asked.user,
+            user,
             host,
             at: Some(at),
             ..Request::new("lan", client, server, &Verb::Noop)

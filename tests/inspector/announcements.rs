@@ -260,6 +260,21 @@ fn p44_after_epsv_all_every_other_announcement_is_refused() {
 
 #[test]
 fn p45_epsv_all_is_cleared_only_by_rein() {
+    // A second one that the server refuses does not take back the first.
+    let mut dialogue = Dialogue::unconverted(BEHIND_NAT).logged_in();
+    dialogue.client("EPSV ALL").server("200 ok");
+    dialogue.client("EPSV ALL").server("501 again?").forget();
+    dialogue.client("PASV").expect(&[
+        "! client sent PASV after EPSV ALL",
+        "C< 501 PASV is not possible after EPSV ALL.",
+    ]);
+    // ALL is a word of EPSV alone.
+    let mut dialogue = behind_nat();
+    dialogue
+        .client("LPSV ALL")
+        .server("229 (|||51210|)")
+        .forget();
+    dialogue.client("PASV").expect(&["close 1", "S< PASV"]);
     let mut dialogue = behind_nat();
     dialogue
         .client("EPSV ALL")

@@ -103,15 +103,21 @@ fn an_ipv6_client_reaches_an_ipv4_server() {
         "open 192.0.2.20 → 198.51.100.1:50001 → [2001:db8::5]:1025 as 64:ff9b::c000:214 by relay",
         "C< 200 ok",
     ]);
+    // The number in EPSV is the client's family, which the server does not have.
+    dialogue
+        .client("EPSV 2")
+        .expect(&["close 2", "S< EPSV"])
+        .server("500 what")
+        .forget();
+    let mut dialogue = Dialogue::new(SIX_TO_FOUR).logged_in();
     // A server of old, and one that lies about where it is.
     dialogue.client("EPSV").server("500 what").server("227 (10,9,9,9,200,11)").expect(&[
-        "close 2",
         "S< EPSV",
         "EPSV becomes PASV",
         "S< PASV",
         "port at 64:ff9b::c000:214",
-        "open 2001:db8::5 → [64:ff9b::c000:214]:50002 → 192.0.2.20:51211 as 198.51.100.1 by relay",
-        "C< 229 Entering Extended Passive Mode (|||50002|)",
+        "open 2001:db8::5 → [64:ff9b::c000:214]:50000 → 192.0.2.20:51211 as 198.51.100.1 by relay",
+        "C< 229 Entering Extended Passive Mode (|||50000|)",
     ]);
 }
 
@@ -229,6 +235,16 @@ fn p26_a_rule_may_allow_a_pair_for_fxp() {
     dialogue.client("PORT 10,0,0,8,4,1").expect(&[
         "! client announced 10.0.0.8, which is not its own address 10.0.0.5",
         "C< 501 10.0.0.8 is not your address; yours is 10.0.0.5.",
+    ]);
+}
+
+#[test]
+fn p26_a_third_host_of_another_family_than_the_server_is_refused() {
+    let policy = "rules: [{id: fxp, allow: true, fxp: \"2001:db8:77::1\"}, {id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(SIX_TO_FOUR, policy).logged_in();
+    dialogue.client("EPRT |2|2001:db8:77::1|2000|").expect(&[
+        "! client announced 2001:db8:77::1, which is not its own address 2001:db8::5",
+        "C< 501 The server cannot reach 2001:db8:77::1.",
     ]);
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct Dialogue {
     pub(crate) now: Instant,
     heard: Vec<String>,
     pub(crate) pinholes: Vec<(PinholeId, Pinhole)>,
+    pub(crate) forgotten: Vec<PinholeId>,
     /// Ports that are free at the edge, given out in order.
     pub(crate) free_ports: Vec<u16>,
     /// Whether the kernel takes pinholes; `None` leaves them unanswered.
@@ -49,20 +50,26 @@ impl Dialogue {
     }
 
     pub(crate) fn with_hosts(addresses: [&str; 4], policy: &str, hosts: &[(&str, &str)]) -> Self {
-        Self::with(addresses, policy, hosts, Arc::default())
+        Self::begin(Self::settings(addresses, policy, hosts))
     }
 
     /// One of several sessions that are held to the same limits.
     pub(crate) fn sharing(meters: &Arc<Meters>, addresses: [&str; 4], policy: &str) -> Self {
-        Self::with(addresses, policy, &[], Arc::clone(meters))
+        Self::begin(Settings {
+            meters: Arc::clone(meters),
+            ..Self::settings(addresses, policy, &[])
+        })
     }
 
-    fn with(
-        addresses: [&str; 4],
-        policy: &str,
-        hosts: &[(&str, &str)],
-        meters: Arc<Meters>,
-    ) -> Self {
+    /// The same, where no server is asked in another form than the client's.
+    pub(crate) fn unconverted(addresses: [&str; 4]) -> Self {
+        Self::begin(Settings {
+            convert: false,
+            ..Self::settings(addresses, "rules: [{id: all, allow: true}]", &[])
+        })
+    }
+
+    fn settings(addresses: [&str; 4], policy: &str, hosts: &[(&str, &str)]) -> Settings {
         let [client, dialled, server, seen] =
             addresses.map(|address| address.parse().expect("an address"));
         let read = |policy: &str| match Policy::parse("test.yaml", policy) {
@@ -73,7 +80,7 @@ impl Dialogue {
             .iter()
             .map(|(name, policy)| ((*name).to_owned(), read(policy)))
             .collect();
-        let settings = Settings {
+        Settings {
             listener: Arc::from("lan"),
             legs: Legs {
                 client,
@@ -88,16 +95,20 @@ impl Dialogue {
                 policy: read(policy),
                 hosts: Arc::new(hosts),
             },
-            meters,
+            meters: Arc::default(),
             data: DataPath::Kernel,
             convert: true,
-        };
+        }
+    }
+
+    fn begin(settings: Settings) -> Self {
         let now = Instant::now();
         let mut dialogue = Self {
             inspector: Inspector::new(settings, now),
             now,
             heard: Vec::new(),
             pinholes: Vec::new(),
+            forgotten: Vec::new(),
             free_ports: vec![50_000, 50_001, 50_002, 50_003],
             kernel: Some(true),
             records: Vec::new(),
@@ -227,12 +238,12 @@ impl Dialogue {
                     };
                     self.inspector.handle_pinhole(id, news, self.now);
                 }
+                Action::ForgetPinhole { id } => self.forgotten.push(id),
                 Action::ToClient(_)
                 | Action::ToServer(_)
                 | Action::ClosePinhole { .. }
                 | Action::MeasurePinhole { .. }
                 | Action::BoundPinhole { .. }
-                | Action::ForgetPinhole { .. }
                 | Action::Record(_)
                 | Action::FinishToServer
                 | Action::FinishToClient

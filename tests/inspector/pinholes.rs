@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::dialogue::{BEHIND_NAT, Dialogue, PUBLISHED, ROUTED};
 use crate::{OPENED, PORT, behind_nat, open_active, open_passive};
 use portcullis::inspect::{Event, PinholeNews, Side};
+use portcullis::pinhole::Counters;
 
 #[test]
 fn p37_an_active_pinhole_opens_when_the_server_accepts() {
@@ -133,6 +134,21 @@ fn p41_a_session_has_at_most_one_live_pinhole() {
 }
 
 #[test]
+fn p41_an_announcement_behind_a_transfer_leaves_it_its_pinhole() {
+    let policy = "protocol: {pinhole-opens: immediate}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").client(PORT).expect(&[
+        "S< RETR a",
+        "port at 198.51.100.1",
+        "S< PORT 198,51,100,1,195,80",
+    ]);
+    dialogue.server("150 go").data(9);
+    dialogue.server("226 done").forget();
+    dialogue.server("200 ok").expect(&[OPENED, "C< 200 ok"]);
+}
+
+#[test]
 fn p43_a_pinhole_that_cannot_be_opened_is_answered_425() {
     let mut dialogue = behind_nat();
     dialogue.kernel = Some(false);
@@ -231,6 +247,74 @@ fn a_count_that_comes_after_the_reply_is_waited_for() {
     });
     dialogue.expect(&["moved STOR a Completed", "ended: ServerClosed"]);
     assert!(dialogue.inspector.is_over());
+}
+
+/// Two that know each other need no command to move data.
+#[test]
+fn data_without_a_command_is_on_the_record() {
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.data(5000);
+    dialogue.client("NOOP").server("200 ok").forget();
+    dialogue
+        .client("PASV")
+        .expect(&["close 1", "moved PASV 5000 bytes Abandoned", "S< PASV"]);
+}
+
+/// The kernel's words may be lost, and told twice.
+#[test]
+fn a_count_stands_for_a_connection_and_is_not_forgotten() {
+    let counted = |bytes_forth| PinholeNews::Closed {
+        counters: Some(Counters {
+            bytes_forth,
+            ..Counters::default()
+        }),
+        duration: None,
+        cut: false,
+    };
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").server("150 go").forget();
+    dialogue.news(counted(700)).news(PinholeNews::Closed {
+        counters: None,
+        duration: None,
+        cut: false,
+    });
+    dialogue.server("226 done").expect(&[
+        "close 1",
+        "moved RETR a 700 bytes Completed",
+        "C< 226 done",
+    ]);
+}
+
+#[test]
+fn a_pinhole_that_is_waited_for_is_not_forgotten_before() {
+    let policy = "protocol: {pinhole-opens: immediate}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    // The server dials at once, and is gone before it has answered PORT.
+    dialogue.client(PORT).news(PinholeNews::Used);
+    dialogue.finish(Side::Server).finish(Side::Client).forget();
+    assert_eq!(dialogue.forgotten, []);
+    dialogue
+        .data(40)
+        .expect(&["moved PORT 40 bytes Abandoned", "ended: ServerClosed"]);
+    assert_eq!(dialogue.forgotten.len(), 1);
+}
+
+#[test]
+fn a_count_that_is_known_ends_with_its_session() {
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.client("STOR a").server("150 go").data(70).forget();
+    dialogue.finish(Side::Server).finish(Side::Client);
+    dialogue.expect(&[
+        "close 1",
+        "C< (end)",
+        "S< (end)",
+        "moved STOR a 70 bytes Abandoned",
+        "close both",
+        "ended: ServerClosed",
+    ]);
 }
 
 #[test]

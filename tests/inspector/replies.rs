@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dialogue::{BEHIND_NAT, Dialogue};
-use crate::{behind_nat, open_passive};
+use crate::{OPENED, PORT, behind_nat, open_passive};
 
 #[test]
 fn p14_text_lines_of_a_multi_line_reply_are_text() {
@@ -17,6 +17,35 @@ fn p14_text_lines_of_a_multi_line_reply_are_text() {
     dialogue.server_bytes(b"230-Welcome\r\n227 (192,0,2,20,0,22)\r\n230 in\r\n");
     dialogue.expect(&["C< 230-Welcome", "C< 227 (192,0,2,20,0,22)", "C< 230 in"]);
     assert!(dialogue.pinholes.is_empty());
+}
+
+/// A reply that ends with another code than it begins with never ends for the client.
+#[test]
+fn p14_a_reply_that_is_replaced_has_no_lines_before_it() {
+    let mut dialogue = behind_nat();
+    dialogue
+        .client("PASV")
+        .server_bytes(b"500-Not\r\n500 known\r\n")
+        .server("229 (|||51210|)");
+    dialogue.expect(&[
+        "S< PASV",
+        "PASV becomes EPSV",
+        "S< EPSV",
+        "open 10.0.0.5 → 192.0.2.20:51210 as 198.51.100.1",
+        "C< 227 Entering Passive Mode (192,0,2,20,200,10).",
+    ]);
+    let mut dialogue = behind_nat();
+    dialogue.kernel = Some(false);
+    dialogue
+        .client(PORT)
+        .forget()
+        .server_bytes(b"200-ok\r\n200 done\r\n");
+    dialogue.expect(&[
+        OPENED,
+        "refused: no",
+        "close 1",
+        "C< 425 Can't open data connection: no.",
+    ]);
 }
 
 #[test]
@@ -62,6 +91,33 @@ fn p16_an_unrequested_227_opens_nothing() {
         "C< 500 That is a reply.",
     ]);
     assert!(dialogue.pinholes.is_empty());
+}
+
+/// What was asked has failed: nothing that hangs on it may stay as if it had not been answered.
+#[test]
+fn p16_a_227_in_answer_to_another_command_is_its_failure() {
+    let policy = "protocol: {unrequested-passive-reply: refuse, pinhole-opens: immediate}\nrules: [{id: all, allow: true}]";
+    let stray = "227 (192,0,2,20,200,10)";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    dialogue.client(PORT).forget().server(stray).expect(&[
+        "! server sent 227 without a passive command outstanding",
+        "close 1",
+        "C< 451 The server's reply makes no sense here.",
+    ]);
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").forget().server(stray).expect(&[
+        "! server sent 227 without a passive command outstanding",
+        "close 2",
+        "C< 451 The server's reply makes no sense here.",
+    ]);
+    // In place of the greeting.
+    let mut dialogue = Dialogue::new(BEHIND_NAT);
+    dialogue.server(stray).expect(&[
+        "! server sent 227 without a passive command outstanding",
+        "C< 451 The server's reply makes no sense here.",
+        "close both",
+        "ended: Violation",
+    ]);
 }
 
 #[test]

@@ -52,6 +52,31 @@ fn p61_no_transfer_command_before_login() {
         .expect(&["C< 220 ready", "S< LIST"]);
 }
 
+/// Rules about users must not be passed by with the name of another.
+#[test]
+fn a_user_that_was_refused_is_not_who_is_there() {
+    let policy = "rules:\n  - { id: not-root, deny: true, user: root, command: USER }\n  - { id: bob, deny: true, user: ann, command: [DELE] }\n  - { id: all, allow: true }\n";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    // Refused by the server, and then by a rule: either way it is ann who deletes.
+    dialogue.client("USER bob").server("530 not you").forget();
+    dialogue
+        .client("DELE a")
+        .expect(&["deny DELE by bob", "C< 550 Permission denied by policy"]);
+    dialogue.client("USER root").forget();
+    dialogue
+        .client("DELE a")
+        .expect(&["deny DELE by bob", "C< 550 Permission denied by policy"]);
+    dialogue.client("RETR a").expect(&["S< RETR a"]);
+}
+
+/// RFC 959 §5.4: ACCT may be answered 202 by a server that needs none.
+#[test]
+fn a_login_stands_until_user_or_rein() {
+    let mut dialogue = behind_nat();
+    dialogue.client("ACCT x").server("202 needless").forget();
+    dialogue.client("PASV").expect(&["S< PASV"]);
+}
+
 #[test]
 fn a_denied_command_is_answered_in_its_turn_and_recorded() {
     let policy = "rules:
@@ -337,6 +362,16 @@ fn p65_path_rules_work_on_the_resolved_directory() {
 }
 
 #[test]
+fn p65_an_error_names_no_directory() {
+    let policy = "rules: [{id: pub, allow: true, command: RETR, path: /pub/**}, {id: rest, allow: true, command: [login, data]}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    dialogue.server("550 \"/pub\" cannot be read").forget();
+    dialogue
+        .client("RETR a")
+        .expect(&["deny RETR by default", "C< 550 Permission denied by policy"]);
+}
+
+#[test]
 fn p67_control_is_not_timed_out_while_data_moves() {
     let mut dialogue = behind_nat();
     open_passive(&mut dialogue);
@@ -360,6 +395,47 @@ fn p67_control_is_not_timed_out_while_data_moves() {
 }
 
 #[test]
+fn a_client_has_time_to_close_after_an_answer_that_was_held_back() {
+    let policy = "protocol: {bad-password-delay: 20s}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue
+        .server("220 hi")
+        .client("USER ann")
+        .server("331 so");
+    dialogue.client("PASS x").server("530 no");
+    dialogue.finish(Side::Server).forget();
+    dialogue
+        .after(Duration::from_secs(25))
+        .expect(&["C< 530 no", "C< (end)"]);
+}
+
+/// Peers that vanish say no 226, and a peer that talks to itself is not served.
+#[test]
+fn p67_nothing_holds_a_session_for_ever() {
+    let over = |dialogue: &mut Dialogue| dialogue.take_heard().contains(&"close both".to_owned());
+    let mut dialogue = behind_nat();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").server("150 go").data(9);
+    dialogue.after(Duration::from_secs(901));
+    assert!(over(&mut dialogue), "the data is over and no reply comes");
+    let mut dialogue = behind_nat();
+    dialogue.finish(Side::Server);
+    for _ in 0..4 {
+        dialogue.after(Duration::from_secs(4)).client("NOOP");
+    }
+    assert!(
+        over(&mut dialogue),
+        "the client talks to a server that has closed"
+    );
+    let mut dialogue = behind_nat();
+    dialogue.kernel = None;
+    dialogue.client("PASV").server("227 (192,0,2,20,200,10)");
+    dialogue.finish(Side::Client).finish(Side::Server);
+    dialogue.after(Duration::from_secs(11));
+    assert!(over(&mut dialogue), "the kernel's answer never comes");
+}
+
+#[test]
 fn p68_masks_change_text_and_never_the_code() {
     let policy = "protocol: {banner: FTP here}
 rules:
@@ -379,6 +455,32 @@ rules:
     dialogue
         .server("530 too many users")
         .expect(&["C< 530 too many users"]);
+}
+
+/// Rules that come in the middle of a greeting must not show the rest of it, out of its place.
+#[test]
+fn p68_a_greeting_is_masked_from_its_first_line_to_its_last() {
+    let policy = "protocol: {banner: Hidden}\nrules: [{id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy);
+    dialogue.server("220-secret 1.0");
+    dialogue.reload("rules: [{id: all, allow: true}]");
+    dialogue
+        .server("230 secret")
+        .server("220 secret")
+        .expect(&["C< 220 Hidden"]);
+}
+
+/// While a transfer runs, its reply is the oldest that is waited for, and not the one that comes.
+#[test]
+fn p58_features_stay_hidden_while_a_transfer_runs() {
+    let policy = "rules: [{id: feat, allow: true, command: FEAT, hide-features: MLST}, {id: all, allow: true}]";
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, policy).logged_in();
+    open_passive(&mut dialogue);
+    dialogue.client("RETR a").server("150 go").client("FEAT");
+    dialogue
+        .forget()
+        .server_bytes(b"211-Features\r\n MLST a*\r\n EPSV\r\n211 End\r\n")
+        .expect(&["C< 211-Features", "C<  EPSV", "C< 211 End"]);
 }
 
 #[test]
