@@ -173,7 +173,7 @@ impl Session {
                     };
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
-                Action::ClosePinhole { id } => self.holes.close(id),
+                Action::ClosePinhole { id } => self.holes.close(id).await,
                 Action::MeasurePinhole { id } => {
                     let news = self.holes.measure(id);
                     self.inspector.handle_pinhole(id, news, Instant::now());
