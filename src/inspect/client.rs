@@ -57,7 +57,11 @@ impl Inspector {
         }
         // What goes on is the line as it came; what is read of it has each byte once.
         let read = ftp::unescape(line);
-        let command = match ftp::Command::parse(&read) {
+        let parsed = ftp::Command::parse(&read);
+        if self.ends_other_protocol(&parsed, line, now) {
+            return;
+        }
+        let command = match parsed {
             Ok(command) => command,
             Err(fault) => {
                 let (violation, reply) = match fault {

@@ -390,6 +390,12 @@ pub enum Violation {
     /// Plain text where TLS was to begin.
     #[error("sent plain text where TLS was agreed")]
     SpokePlainForTls,
+    /// A request of HTTP: a browser that was made to dial an FTP port.
+    #[error("spoke HTTP")]
+    SpokeHttp,
+    /// Before USER a line that is no command, as TLS and TURN begin.
+    #[error("spoke another protocol than FTP before USER")]
+    SpokeOtherProtocol,
     /// A command of a security exchange outside of one (rules 50 and 53).
     #[error("sent {verb} without a security exchange")]
     SecuredNothing {

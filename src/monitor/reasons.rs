@@ -80,6 +80,8 @@ pub(super) fn violation(violation: &Violation) -> &'static str {
         Violation::NamedOverlongPath { .. } => "overlong-path",
         Violation::PipelinedIntoTls => "bytes-behind-auth",
         Violation::SpokePlainForTls => "plain-text-for-tls",
+        Violation::SpokeHttp => "http",
+        Violation::SpokeOtherProtocol => "other-protocol",
         Violation::SecuredNothing { .. } => "security-command-alone",
         Violation::MisusedHost(_) => "misused-host",
         Violation::GuessedPasswords { .. } => "wrong-passwords",

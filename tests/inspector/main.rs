@@ -10,6 +10,7 @@ mod announcements;
 mod conditions;
 mod conversion;
 mod dialogue;
+mod foreign;
 mod framing;
 mod pinholes;
 mod properties;
