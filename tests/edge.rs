@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         policy::tests(),
         record::tests(),
     ];
-    lab::enter(tests.into_iter().flatten().collect())
+    lab::enter(tests.into_iter().flatten().collect(), None)
 }
 
 /// A test that has the name of its function.
