@@ -125,6 +125,7 @@ pub(super) fn violation(violation: &Violation) -> (u32, u8) {
         Violation::GuessedPasswords { .. } => (25, 1),
         Violation::SpokeHttp => (26, 1),
         Violation::SpokeOtherProtocol => (27, 1),
+        Violation::NamedLineEnd => (28, 1),
     };
     (FIRST_VIOLATION + number, severity)
 }

@@ -295,6 +295,9 @@ pub enum Violation {
     /// CR inside a line, without LF or NUL behind it (rule 6).
     #[error("sent CR inside a line")]
     SentBareCr,
+    /// A name to be made with CR in it, which servers give back as the end of a line.
+    #[error("named a file or folder with the end of a line in its name")]
+    NamedLineEnd,
     /// NUL outside CR NUL (rule 7).
     #[error("sent NUL inside a line")]
     SentNul,

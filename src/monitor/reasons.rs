@@ -61,6 +61,7 @@ pub(super) fn violation(violation: &Violation) -> &'static str {
         Violation::SentOverlongLine { .. } => "overlong-line",
         Violation::EndedLineWithBareLf => "bare-lf",
         Violation::SentBareCr => "bare-cr",
+        Violation::NamedLineEnd => "line-end-in-name",
         Violation::SentNul => "nul",
         Violation::SentNoVerb => "no-verb",
         Violation::SentUnknownVerb { .. } => "unknown-verb",
