@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::arena::{Attack, Finding, Place, Source, Stage};
+use crate::arena::{Place, Source, Stage};
+use crate::attack::{Attack, Finding};
 use crate::session::{Heard, six};
 
 pub(crate) const ATTACKS: &[Attack] = &[

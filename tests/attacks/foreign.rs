@@ -3,7 +3,8 @@
 use std::net::SocketAddrV4;
 
 use crate::active::from_server;
-use crate::arena::{Attack, Finding, Place, Stage};
+use crate::arena::{Place, Stage};
+use crate::attack::{Attack, Finding};
 use crate::session::{Wire, six};
 
 pub(crate) const ATTACKS: &[Attack] = &[

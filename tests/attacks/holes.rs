@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::mpsc;
 
 use crate::active::{doors, from_server};
-use crate::arena::{Attack, Finding, Place, Source, Stage, Victim};
+use crate::arena::{Place, Source, Stage, Victim};
+use crate::attack::{Attack, Finding};
 use crate::passive::from_client;
 use crate::session::{Heard, Wire, six};
 

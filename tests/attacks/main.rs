@@ -14,12 +14,17 @@
 
 use std::process::ExitCode;
 
-#[expect(dead_code, reason = "shared with the tests at the edge")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "shared with the tests at the edge"
+)]
 #[path = "../lab/mod.rs"]
 mod lab;
 
 mod active;
 mod arena;
+mod attack;
 mod foreign;
 mod holes;
 mod passive;
@@ -30,7 +35,8 @@ mod session;
 mod stream;
 mod table;
 
-use arena::{Attack, Side};
+use arena::Side;
+use attack::Attack;
 use libtest_mimic::{Failed, Trial};
 
 /// Attacks that run at a time: they mostly wait for connections that must not come about.

@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::arena::{Attack, Finding, Place, Source, Stage, Victim};
+use crate::arena::{Place, Source, Stage, Victim};
+use crate::attack::{Attack, Finding};
 use crate::session::{Wire, six};
 
 pub(crate) const ATTACKS: &[Attack] = &[

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::arena::{Attack, Finding, Place, Source, Stage};
-use crate::lab::{Lab, Peer};
+use crate::arena::{Place, Source, Stage};
+use crate::attack::{Attack, Finding};
 use crate::passive::from_client;
 use crate::session::six;
 
@@ -132,12 +132,24 @@ pub(crate) const ATTACKS: &[Attack] = &[
         },
         &["\"event\":\"pinhole-opened\""],
     ),
-    published(
-        "denied_files_do_not_hide_behind_line_ends",
-        "A denied file of vsftpd, its name followed by CR NUL, NUL, Telnet or spaces",
-        hidden_file,
-        &[],
-    ),
+    Attack {
+        alone: true,
+        ..published(
+            "the_name_of_a_folder_opens_nothing",
+            "A folder of vsftpd whose name holds CR NUL 213 … CR NUL 227 …, listed by STAT with PASV behind it",
+            named_227,
+            &["with the end of a line in its name"],
+        )
+    },
+    Attack {
+        alone: true,
+        ..published(
+            "denied_files_do_not_hide_behind_line_ends",
+            "A denied file of vsftpd, its name followed by CR NUL, NUL, Telnet or spaces",
+            hidden_file,
+            &["no-secrets", "sent NUL inside a line"],
+        )
+    },
 ];
 
 const fn published(
@@ -164,24 +176,18 @@ fn told(stage: Stage, line: fn(SocketAddrV4) -> String, host: Ipv4Addr) -> Findi
     }
 }
 
-/// vsftpd must not hand out the file that the rules deny, however its name is followed; in a lab of its own.
+/// vsftpd must not hand out the file that the rules deny, however its name is followed.
 fn hidden_file(stage: Stage) -> Finding {
-    const POLICY: &str = "rules:
-  - { id: no-secrets, deny: 550 Nobody reads this, path: [secret] }
-  - { id: all, allow: true }
-";
     if stage.is_helper() {
         return Finding::NotApplicable("denies no file");
     }
-    let lab = Lab::published();
-    let server = lab.vsftpd();
+    let server = stage.arena.lab.vsftpd();
     std::fs::write(server.file("secret"), "secret").expect("the directory is ours");
-    let _gate = lab.gate_by(POLICY);
-    let mut client = Peer::dial(&lab.client, "198.51.100.1:21");
+    let mut client = stage.dial();
     client.log_in();
-    client.ask("SIZE secret", "550 Nobody reads this");
     for name in [
-        b"secret\r\0".as_slice(),
+        b"secret".as_slice(),
+        b"secret\r\0",
         b"secret\r\0x",
         b"secret\0",
         b"secret\0x",
@@ -198,10 +204,53 @@ fn hidden_file(stage: Stage) -> Finding {
         b"secret\r",
         b"secret\x0b",
     ] {
-        client.send([b"SIZE ", name, b"\r\n"].concat());
-        if client.hear().is_some_and(|reply| reply.starts_with("213")) {
-            return Finding::Falls(format!("{:?} is told", String::from_utf8_lossy(name)));
+        client.segments(&[[b"SIZE ", name, b"\r\n"].concat()]);
+        let said = client.line(crate::lab::PATIENCE).unwrap_or_default();
+        if !said.starts_with('5') {
+            return Finding::Falls(format!(
+                "{:?} is answered {said}",
+                String::from_utf8_lossy(name)
+            ));
         }
     }
     Finding::Resists("the server tells nothing of the file".to_owned())
+}
+
+/// vsftpd gives back the name of a folder as lines, one of which says 227. The client
+/// reads no further, and so many folders come behind it that the server's own 227 is held up by that.
+fn named_227(stage: Stage) -> Finding {
+    const FOLDERS: u32 = 20_000;
+    let victim = stage.victim(
+        stage.server_host(),
+        SocketAddrV4::new(stage.server(), stage.port(0)),
+    );
+    let server = stage.arena.lab.vsftpd();
+    for folder in 0..FOLDERS {
+        std::fs::create_dir(server.file(&format!("y{folder}"))).expect("the directory is ours");
+    }
+    let mut client = stage.dial();
+    client.narrow();
+    client.log_in();
+    client.segment(&format!(
+        "MKD x\r\0213 End\r\0227 Passive ({})",
+        six(victim.at)
+    ));
+    let made = client.line(crate::lab::PATIENCE).unwrap_or_default();
+    client.segments(&["STAT .\r\nPASV\r\n"]);
+    let told = client
+        .hear("227 ")
+        .and_then(|said| portcullis::ftp::parse_227(said.as_bytes()).ok());
+    let dialled = SocketAddrV4::new(stage.dialled(), victim.at.port());
+    let doors: Vec<_> = [victim.at, dialled].into_iter().chain(told).collect();
+    let source = Source(stage.client_host(), stage.client());
+    match (
+        stage.judge(source, &doors, &victim),
+        made.starts_with("257"),
+    ) {
+        (Finding::Resists(_), true) => {
+            Finding::Resists("nothing is reached, though the name is made".to_owned())
+        }
+        (Finding::Resists(_), false) => Finding::Resists("no such name can be made".to_owned()),
+        (fell, _) => fell,
+    }
 }

@@ -1,6 +1,7 @@
 //! The life of a hole where portcullis carries the data itself (`data: relay`).
 
-use crate::arena::{Attack, Finding, Place, Stage};
+use crate::arena::{Place, Stage};
+use crate::attack::{Attack, Finding};
 use crate::holes;
 
 pub(crate) const ATTACKS: &[Attack] = &[

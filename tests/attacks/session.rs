@@ -108,6 +108,12 @@ impl Wire {
         self.hear("in step").is_some()
     }
 
+    /// Takes little in advance, so that an end which does not read holds the other one up.
+    pub(crate) fn narrow(&self) {
+        let socket = SockRef::from(&self.stream);
+        socket.set_recv_buffer_size(4096).expect("it is a socket");
+    }
+
     /// All that has come.
     pub(crate) fn all(&self) -> String {
         String::from_utf8_lossy(&self.heard.lock().expect("nobody panics with it")).into_owned()
@@ -209,7 +215,7 @@ impl Stage {
 }
 
 impl Wire {
-    fn log_in(&mut self) {
+    pub(crate) fn log_in(&mut self) {
         self.hear("220").expect("a greeting");
         self.say("USER anonymous");
         self.hear("331").expect("USER is taken");

@@ -3,7 +3,8 @@
 use std::net::SocketAddrV4;
 
 use crate::active::from_server;
-use crate::arena::{Attack, Finding, Place, Source, Stage};
+use crate::arena::{Place, Source, Stage};
+use crate::attack::{Attack, Finding};
 use crate::raw::{OWN, Raw};
 use crate::session::six;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use crate::AT_A_TIME;
-use crate::arena::{Attack, FIRST, Finding, Side};
+use crate::arena::{FIRST, Side};
+use crate::attack::{Attack, Finding};
 
 /// Set by `tests/attacks/run`, to the day that the table bears.
 const WANTED: &str = "PORTCULLIS_ATTACKS_TABLE";
