@@ -16,6 +16,10 @@ const HTTP_METHODS: [&str; 11] = [
     "LOCK",
 ];
 
+/// How a request line ends, whatever its method: programs may choose one that is a verb of FTP. Before
+/// login no pathname is named that could end in the same way.
+const HTTP_VERSIONS: [&[u8]; 3] = [b" HTTP/1.0", b" HTTP/1.1", b" HTTP/2.0"];
+
 impl Inspector {
     /// Ends the session where the client speaks another protocol; true if so.
     pub(super) fn ends_other_protocol(
@@ -45,8 +49,9 @@ impl Inspector {
         }
         match parsed {
             Ok(command) => {
-                let http = matches!(&command.verb, Verb::Other(name) if HTTP_METHODS.contains(&name.as_str()));
-                http.then_some(Violation::SpokeHttp)
+                let method = matches!(&command.verb, Verb::Other(name) if HTTP_METHODS.contains(&name.as_str()));
+                let version = HTTP_VERSIONS.iter().any(|version| line.ends_with(version));
+                (method || (version && !self.logged_in)).then_some(Violation::SpokeHttp)
             }
             Err(_) => {
                 let nobody = self.user.is_none() && !self.logged_in;

@@ -29,6 +29,8 @@ fn http_ends_the_session_before_its_body_is_read() {
         b"POST / HTTP/1.1\r\nHost: a\r\n\r\nUSER ann\r\nPORT 10,0,0,5,4,1\r\n".as_slice(),
         b"get /\r\n",
         b"OPTIONS * HTTP/1.1\r\n",
+        b"USER /ann HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n",
     ] {
         closes(request, "spoke HTTP");
     }
@@ -40,6 +42,14 @@ fn http_ends_the_session_before_its_body_is_read() {
         "close both",
         "ended: Violation",
     ]);
+}
+
+#[test]
+fn a_pathname_may_speak_of_http() {
+    let mut dialogue = behind_nat();
+    dialogue
+        .client("RETR about HTTP/1.1")
+        .expect(&["S< RETR about HTTP/1.1"]);
 }
 
 #[test]
