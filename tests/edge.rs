@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         privileges::tests(),
         record::tests(),
     ];
-    lab::enter(tests.into_iter().flatten().collect())
+    lab::enter(tests.into_iter().flatten().collect(), None)
 }
 
 /// A test that has the name of its function.

@@ -132,7 +132,7 @@ fn the_readme_explains_every_key_and_class() {
             names += 1;
         }
     }
-    assert_eq!(names, 4 + 15 + 22 + 12);
+    assert_eq!(names, 4 + 16 + 22 + 12);
 }
 
 #[test]

@@ -123,6 +123,9 @@ pub(super) fn violation(violation: &Violation) -> (u32, u8) {
         Violation::SecuredNothing { .. } => (23, 3),
         Violation::MisusedHost(_) => (24, 3),
         Violation::GuessedPasswords { .. } => (25, 1),
+        Violation::SpokeHttp => (26, 1),
+        Violation::SpokeOtherProtocol => (27, 1),
+        Violation::NamedLineEnd => (28, 1),
     };
     (FIRST_VIOLATION + number, severity)
 }

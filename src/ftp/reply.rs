@@ -17,10 +17,11 @@ pub enum ReplyLine {
     Stray,
 }
 
-/// Tells reply lines apart; keeps only the code of the reply that is being read.
+/// Tells reply lines apart; keeps only the code of the reply that is being read, and a count.
 #[derive(Debug, Default)]
 pub struct ReplyReader {
     inside: Option<u16>,
+    strays: u32,
 }
 
 impl ReplyReader {
@@ -38,8 +39,16 @@ impl ReplyReader {
                 ReplyLine::Text { code }
             }
             (None, Some((code, _))) => ReplyLine::End { code },
-            (None, None) => ReplyLine::Stray,
+            (None, None) => {
+                self.strays = self.strays.saturating_add(1);
+                ReplyLine::Stray
+            }
         }
+    }
+
+    /// How many lines have stood outside any reply.
+    pub fn strays(&self) -> u32 {
+        self.strays
     }
 }
 

@@ -71,6 +71,9 @@ pub enum Action {
     ClosePinhole {
         /// Its name.
         id: PinholeId,
+        /// Whether its one connection was seen: then nothing more comes through it, and what follows need
+        /// not wait until it is closed.
+        used: bool,
     },
     /// Ask the kernel what it has counted so far; answered by [`PinholeNews::Closed`].
     MeasurePinhole {

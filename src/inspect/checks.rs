@@ -1,6 +1,6 @@
 //! What no rule can allow: commands out of place, out of form or out of family.
 
-use crate::ftp::{self, Verb};
+use crate::ftp::{self, Argument, Verb};
 use crate::rules::Reaction;
 
 use super::secure::belongs_to_security;
@@ -34,6 +34,9 @@ impl Inspector {
             // RFC 4217 §9; behind CCC the protection level stays as it was agreed (§15.3).
             let reply = format!("503 {verb} needs a security exchange first.");
             return Some((Violation::SecuredNothing { verb: verb.clone() }, reply));
+        }
+        if let Some(fault) = check_line_end(command) {
+            return Some(fault);
         }
         if *verb == Verb::Host {
             return self.check_host(command);
@@ -98,6 +101,31 @@ impl Inspector {
                 Verb::Spsv | Verb::Cpsv | Verb::Patsw | Verb::Esta | Verb::Estp
             )
     }
+}
+
+/// CR NUL stands for CR in a pathname (protocol rule 6), and nowhere else; nor in a name that the command
+/// makes: vsftpd 3.0.3 makes a line end of it and lists it as one, so that the reply to STAT says `227`
+/// as a line of its own, on behalf of whoever made the name.
+fn check_line_end(command: &ftp::Command<'_>) -> Option<Fault> {
+    let argument = command.argument.unwrap_or_default();
+    if !argument.contains(&b'\r') {
+        None
+    } else if makes_name(&command.verb) {
+        let reply = "553 No name may hold the end of a line.".to_owned();
+        Some((Violation::NamedLineEnd, reply))
+    } else if command.verb.argument() == Argument::FreeText || !command.verb.takes_path() {
+        Some((Violation::SentBareCr, "501 CR inside a line.".to_owned()))
+    } else {
+        None
+    }
+}
+
+/// Whether the command's pathname need not exist before it.
+fn makes_name(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Stor | Verb::Stou | Verb::Appe | Verb::Mkd | Verb::Xmkd | Verb::Rnto | Verb::Comb
+    )
 }
 
 /// Whether the command announces a data connection, or asks for an announcement.

@@ -58,7 +58,11 @@ impl Inspector {
         }
         // What goes on is the line as it came; what is read of it has each byte once.
         let read = ftp::unescape(line);
-        let command = match ftp::Command::parse(&read) {
+        let parsed = ftp::Command::parse(&read);
+        if self.ends_other_protocol(&parsed, line, now) {
+            return;
+        }
+        let command = match parsed {
             Ok(command) => command,
             Err(fault) => {
                 let (violation, reply) = match fault {
@@ -374,11 +378,17 @@ pub(super) struct Permitted<'a> {
     pub(super) before: Option<Box<Before>>,
 }
 
-/// The first word after SITE, in upper case.
+/// The first word after SITE, in upper case, as the most liberal servers read it (ProFTPD): any white
+/// space ends it, quotes and backslashes are no part of it. Otherwise `SITE "EXEC"` would pass a rule
+/// that denies `SITE EXEC`.
 pub(super) fn site_word(command: &ftp::Command<'_>) -> Option<String> {
     (command.verb == Verb::Site).then(|| {
-        let mut words = command.trimmed().split(|&byte| byte == b' ');
-        String::from_utf8_lossy(words.next().unwrap_or_default()).to_ascii_uppercase()
+        let argument = command.argument.unwrap_or_default();
+        let mut words = argument.split(|byte| !byte.is_ascii_graphic());
+        let word = words.find(|word| !word.is_empty()).unwrap_or_default();
+        let bare = word.iter().filter(|byte| !b"\"'\\".contains(byte));
+        bare.map(|byte| char::from(byte.to_ascii_uppercase()))
+            .collect()
     })
 }
 

@@ -295,6 +295,9 @@ pub enum Violation {
     /// CR inside a line, without LF or NUL behind it (rule 6).
     #[error("sent CR inside a line")]
     SentBareCr,
+    /// A name to be made with CR in it, which servers give back as the end of a line.
+    #[error("named a file or folder with the end of a line in its name")]
+    NamedLineEnd,
     /// NUL outside CR NUL (rule 7).
     #[error("sent NUL inside a line")]
     SentNul,
@@ -390,6 +393,12 @@ pub enum Violation {
     /// Plain text where TLS was to begin.
     #[error("sent plain text where TLS was agreed")]
     SpokePlainForTls,
+    /// A request of HTTP: a browser that was made to dial an FTP port.
+    #[error("spoke HTTP")]
+    SpokeHttp,
+    /// Before USER a line that is no command, as TLS and TURN begin.
+    #[error("spoke another protocol than FTP before USER")]
+    SpokeOtherProtocol,
     /// A command of a security exchange outside of one (rules 50 and 53).
     #[error("sent {verb} without a security exchange")]
     SecuredNothing {

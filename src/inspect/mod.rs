@@ -11,6 +11,7 @@ mod checks;
 mod client;
 mod directory;
 mod event;
+mod foreign;
 mod forms;
 mod limits;
 mod login;

@@ -114,8 +114,8 @@ impl Inspector {
         plain
     }
 
-    /// The same for the server's bytes. A server that speaks plain text before its client has does
-    /// so unasked, which is found out when it is read; before TLS has begun it is an error message.
+    /// The same for the server's bytes. Plain text behind the client's first record is an error message:
+    /// the server can't begin TLS. Before it, nobody has asked for anything.
     pub(super) fn carry_server<'a>(&mut self, bytes: &'a [u8], now: Instant) -> &'a [u8] {
         let records = match &mut self.channel {
             Channel::Plain => return bytes,
@@ -130,8 +130,17 @@ impl Inspector {
         if plain.is_empty() {
             return plain;
         }
-        if matches!(self.channel, Channel::Opaque(_)) && !self.handshake_began() {
-            self.send_client(plain.to_vec());
+        if let Channel::Opaque(opaque) = &self.channel
+            && !self.handshake_began()
+        {
+            if opaque.client.begun {
+                self.send_client(plain.to_vec());
+                return &[];
+            }
+            // In TLS the client speaks first. A client that has read ahead would take this for something
+            // said inside TLS.
+            self.violated(Side::Server, Violation::SpokePlainForTls, plain);
+            self.end(EndReason::Violation, now);
             return &[];
         }
         self.clear_channel(now);

@@ -11,6 +11,8 @@ use super::{Command, EndReason, Event, Inspector, Side, Violation, with_line_end
 
 /// Bytes of one line of a server; text lines are free, but not endless.
 const MAX_REPLY_LINE: usize = 8 * 1024;
+/// Lines outside any reply that one session bears: some greetings have a few, each is on the record.
+const MAX_STRAYS: u32 = 100;
 
 impl Inspector {
     /// Handles one line of the server; false if there is none to handle.
@@ -23,7 +25,7 @@ impl Inspector {
             Ok(None) => false,
             Ok(Some(_)) => {
                 match self.replies.handle_line(&line) {
-                    ReplyLine::Stray => self.drop_stray(&line),
+                    ReplyLine::Stray => self.drop_stray(&line, now),
                     ReplyLine::Text { code } => {
                         if !self.hides_text(code, &line) {
                             self.pass_to_client(&line);
@@ -42,7 +44,7 @@ impl Inspector {
         }
     }
 
-    fn drop_stray(&mut self, line: &[u8]) {
+    fn drop_stray(&mut self, line: &[u8], now: Instant) {
         let is_command =
             ftp::Command::parse(line).is_ok_and(|command| !matches!(command.verb, Verb::Other(_)));
         let violation = match is_command {
@@ -50,6 +52,10 @@ impl Inspector {
             false => Violation::SentNoReply,
         };
         self.violated(Side::Server, violation, line);
+        if self.replies.strays() >= MAX_STRAYS {
+            self.send_client(b"421 The server's replies cannot be read, closing.\r\n".to_vec());
+            self.end(EndReason::Violation, now);
+        }
     }
 
     /// Text lines that the client must not see: those of our own PWD, those of replies to announcements,

@@ -220,7 +220,6 @@ impl Inspector {
                         .plan_active(endpoint.port(), leased, from_port_20),
                 };
                 let form = self.active_form(&command.verb);
-                let same = pinhole.announced == endpoint && form.verb() == command.verb;
                 let announcement = Announcement {
                     id,
                     pinhole,
@@ -229,10 +228,8 @@ impl Inspector {
                     form,
                     opened: false,
                 };
-                let rewritten = match same {
-                    true => with_line_end(&line),
-                    false => write_active(form, pinhole.announced),
-                };
+                // Written anew even where nothing is translated: 012 is 10 to servers that read octal.
+                let rewritten = write_active(form, pinhole.announced);
                 self.record_rewrite(Direction::ToServer, &line, &rewritten, &rule);
                 self.announce(announcement, rewritten, command, rule, now);
             }
@@ -459,7 +456,8 @@ impl Inspector {
     }
 
     fn forget(&mut self, id: PinholeId) {
-        self.actions.push_back(Action::ClosePinhole { id });
+        self.actions
+            .push_back(Action::ClosePinhole { id, used: false });
         self.actions.push_back(Action::ForgetPinhole { id });
     }
 }

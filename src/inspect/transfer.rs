@@ -228,7 +228,8 @@ impl Inspector {
         let Some(open) = self.transfers.open.take() else {
             return;
         };
-        self.actions.push_back(Action::ClosePinhole { id: open.id });
+        let (id, used) = (open.id, open.used);
+        self.actions.push_back(Action::ClosePinhole { id, used });
         let grace = if open.used { DRAIN_GRACE } else { SEEN_GRACE };
         let finishing = Finishing {
             open,

@@ -184,22 +184,36 @@ impl Holes {
         }
     }
 
-    /// Closes a pinhole to connections that have not come; one that stands goes on.
-    pub(super) fn close(&mut self, id: PinholeId) {
-        let Some(held) = self.held.get_mut(&id) else {
+    /// Closes a pinhole to connections that have not come; one that stands goes on. Done when the kernel
+    /// has closed it: the line that comes next may tell a peer that all is over.
+    pub(super) async fn close(&mut self, id: PinholeId) {
+        let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) else {
             return;
         };
-        let open = held.place.take().is_some();
-        held.lease = None;
-        held.relay = None;
-        if let (true, Some(pinhole), Some(kernel)) = (open, held.kernel, &self.shared.kernel) {
+        if let Err(error) = kernel.firewall.close(pinhole).await {
+            tracing::warn!(session = self.session, %pinhole, "pinhole not closed, its lifetime ends it: {error}");
+        }
+    }
+
+    /// The same, without waiting.
+    pub(super) fn close_later(&mut self, id: PinholeId) {
+        if let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) {
             kernel.firewall.close_later(pinhole);
         }
     }
 
+    /// Gives back what a pinhole holds here; the pinhole, where the kernel has to close it.
+    fn let_go(&mut self, id: PinholeId) -> Option<Pinhole> {
+        let held = self.held.get_mut(&id)?;
+        held.lease = None;
+        held.relay = None;
+        held.place.take()?;
+        held.kernel
+    }
+
     /// Nothing more is wanted about it.
     pub(super) fn forget(&mut self, id: PinholeId) {
-        self.close(id);
+        self.close_later(id);
         if let Some(Held {
             kernel: Some(pinhole),
             ..

@@ -175,7 +175,8 @@ impl Session {
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
                 Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
-                Action::ClosePinhole { id } => self.holes.close(id),
+                Action::ClosePinhole { id, used: true } => self.holes.close_later(id),
+                Action::ClosePinhole { id, used: false } => self.holes.close(id).await,
                 Action::MeasurePinhole { id } => {
                     let news = self.holes.measure(id);
                     self.inspector.handle_pinhole(id, news, Instant::now());

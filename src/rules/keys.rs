@@ -257,6 +257,11 @@ pub(super) static PROTOCOL: LazyLock<Section> = LazyLock::new(|| {
     Section::new(vec![
         reaction("bare-lf", "A line that ends with LF alone."),
         reaction("unknown-commands", "Verbs that portcullis does not know."),
+        Key::optional(
+            "other-protocols",
+            Shape::Words(vec!["refuse", "close"]),
+            "HTTP, or before USER what is no command.",
+        ),
         reaction(
             "unrequested-passive-reply",
             "A 227, 228 or 229 that nobody asked for.",

@@ -36,6 +36,9 @@ pub struct Protocol {
     pub bare_lf: Reaction,
     /// `unknown-commands`: a verb outside [`crate::ftp::Verb::KNOWN`]. Default: refuse.
     pub unknown_commands: Reaction,
+    /// `other-protocols`: HTTP, and before USER lines that are no commands, as TLS and TURN begin. Refuse
+    /// answers each line and goes on. Default: close.
+    pub other_protocols: Reaction,
     /// `unrequested-passive-reply`: a 227, 228 or 229 nobody asked for. Refuse drops the reply. Default: close.
     pub unrequested_passive_reply: Reaction,
     /// `foreign-passive-address`: a 227 that names another host than the server. Accept puts the
@@ -73,6 +76,7 @@ impl Default for Protocol {
         Self {
             bare_lf: Reaction::Accept,
             unknown_commands: Reaction::Refuse,
+            other_protocols: Reaction::Close,
             unrequested_passive_reply: Reaction::Close,
             foreign_passive_address: Reaction::Accept,
             transfers_before_login: Reaction::Refuse,
@@ -150,6 +154,11 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {
     }
     if let Some(node) = map.optional("strict") {
         protocol.strict = report.boolean(node, "`strict`").unwrap_or_default();
+    }
+    if let Some(node) = map.optional("other-protocols") {
+        let words = [("refuse", Reaction::Refuse), ("close", Reaction::Close)];
+        let read = report.choice(node, "`other-protocols`", &words);
+        protocol.other_protocols = read.unwrap_or(protocol.other_protocols);
     }
     if let Some(node) = map.optional("long-addresses") {
         let words = [("accept", Reaction::Accept), ("refuse", Reaction::Refuse)];

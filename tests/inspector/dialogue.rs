@@ -292,7 +292,7 @@ impl Dialogue {
             Action::CloseWindow { window } => {
                 format!("close window {}-{}", window.first, window.last)
             }
-            Action::ClosePinhole { id } => format!("close {id}"),
+            Action::ClosePinhole { id, .. } => format!("close {id}"),
             Action::MeasurePinhole { id } => format!("measure {id}"),
             Action::BoundPinhole { id, max_bytes } => format!("bound {id} to {max_bytes} bytes"),
             Action::ForgetPinhole { .. } => return None,

@@ -79,6 +79,26 @@ fn p06_cr_inside_a_line_is_refused_and_cr_nul_is_not() {
 }
 
 #[test]
+fn p06_no_name_with_cr_can_be_made() {
+    // vsftpd lists such a folder over the control connection as lines of their own.
+    for verb in ["MKD", "XMKD", "STOR", "STOU", "APPE", "RNTO"] {
+        let mut dialogue = behind_nat();
+        dialogue.client(&format!(
+            "{verb} x\r\u{0}213 End\r\u{0}227 (10,0,0,20,20,1)"
+        ));
+        dialogue.expect(&[
+            "! client named a file or folder with the end of a line in its name",
+            "C< 553 No name may hold the end of a line.",
+        ]);
+    }
+    for line in ["USER a\r\u{0}b", "SITE a\r\u{0}b", "NOOP a\r\u{0}b"] {
+        let mut dialogue = behind_nat();
+        dialogue.client(line);
+        dialogue.expect(&["! client sent CR inside a line", "C< 501 CR inside a line."]);
+    }
+}
+
+#[test]
 fn p07_nul_inside_a_line_is_refused() {
     let mut dialogue = behind_nat();
     dialogue.client_bytes(b"DELE a\0b\r\n");

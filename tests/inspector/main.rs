@@ -11,6 +11,7 @@ mod announcements;
 mod conditions;
 mod conversion;
 mod dialogue;
+mod foreign;
 mod framing;
 mod limits;
 mod pinholes;

@@ -181,3 +181,20 @@ fn p25_421_closes_and_removes_the_pinhole() {
     let heard = dialogue.take_heard();
     assert!(heard.contains(&"close 1".to_owned()) && heard.contains(&"close both".to_owned()));
 }
+
+#[test]
+fn a_server_that_sends_no_replies_ends_the_session() {
+    let mut dialogue = behind_nat();
+    for _ in 0..99 {
+        dialogue.server("drwxr-xr-x 2 0 0 40 Nov 20 19:11 a");
+    }
+    assert_eq!(dialogue.take_heard().len(), 99);
+    dialogue
+        .server("drwxr-xr-x 2 0 0 40 Nov 20 19:11 b")
+        .expect(&[
+            "! server sent a line that is not a reply",
+            "C< 421 The server's replies cannot be read, closing.",
+            "close both",
+            "ended: Violation",
+        ]);
+}

@@ -253,3 +253,28 @@ fn nothing_is_said_into_tls() {
         .after(Duration::from_secs(901))
         .expect(&["close both", "ended: Idle"]);
 }
+
+#[test]
+fn p48_plain_text_behind_234_never_reaches_the_client() {
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, PASS);
+    dialogue.server("220 ready").client("AUTH TLS").forget();
+    dialogue
+        .server_bytes(b"234 go\r\n230 injected\r\n")
+        .expect(&[
+            "C< 234 go",
+            "secured",
+            "! server sent plain text where TLS was agreed",
+            "close both",
+            "ended: Violation",
+        ]);
+    // Behind the client's hello it says why there is no TLS.
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, PASS);
+    dialogue
+        .server("220 ready")
+        .client("AUTH TLS")
+        .server("234 go");
+    dialogue.client_bytes(CLIENT_HELLO).forget();
+    dialogue
+        .server("421 no TLS after all")
+        .expect(&["C< 421 no TLS after all"]);
+}

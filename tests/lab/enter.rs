@@ -34,9 +34,11 @@ const INIT: &str = r#"mount -t tmpfs lab "$PORTCULLIS_LAB_SCRATCH" || exit 1
 trap 'exit 130' INT TERM HUP
 "$0" "$@" & wait $!"#;
 
-/// Runs the tests inside the namespaces, entering them first.
-pub(crate) fn enter(tests: Vec<Trial>) -> ExitCode {
-    let arguments = Arguments::from_args();
+/// Runs the tests inside the namespaces, entering them first; `at_a_time` says how many run at once where the
+/// command line does not, one for each processor otherwise.
+pub(crate) fn enter(tests: Vec<Trial>, at_a_time: Option<usize>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(at_a_time);
     if arguments.list || std::env::var_os(SCRATCH).is_some() {
         return libtest_mimic::run(&arguments, tests).exit_code();
     }

@@ -38,7 +38,7 @@ impl Host {
     }
 
     /// The process that names the namespace.
-    pub(super) fn pid(&self) -> String {
+    pub(crate) fn pid(&self) -> String {
         self.keeper.id().to_string()
     }
 

@@ -270,14 +270,14 @@ pub(crate) fn same(one: &Path, other: &Path) -> bool {
 }
 
 /// The path of one of the lab's scripts.
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/lab")
         .join(name)
 }
 
 /// Runs a command that has to succeed; gives what it wrote to stdout.
-fn succeed(command: &mut Command) -> String {
+pub(crate) fn succeed(command: &mut Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));

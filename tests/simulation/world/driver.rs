@@ -80,7 +80,7 @@ impl World {
                     false => return self.give_answer(id),
                 }
             }
-            Action::ClosePinhole { id } => {
+            Action::ClosePinhole { id, .. } => {
                 if let Some(hole) = self.filter.holes.get_mut(&id) {
                     hole.closed = true;
                 }
