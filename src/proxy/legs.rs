@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -12,6 +13,17 @@ use crate::net;
 
 /// Bytes that may wait for a peer to take them before the other side is no longer read.
 const MAX_UNSENT: usize = 64 * 1024;
+
+/// Bytes that may wait for a peer before it is itself no longer read: what it says is answered here, at
+/// the worst with thirty times its size.
+const MAX_UNTAKEN: usize = 2 * MAX_UNSENT;
+
+/// When a silent connection is asked whether its peer is still there, how often, and how many times in
+/// vain: a transfer may run for days, and a peer that is gone must not hold its session for ever.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(300))
+    .with_interval(Duration::from_secs(30))
+    .with_retries(6);
 
 /// Bytes taken in one read.
 const READ_SIZE: usize = 8 * 1024;
@@ -50,6 +62,9 @@ impl Leg {
         if let Err(error) = SockRef::from(&stream).set_out_of_band_inline(true) {
             tracing::debug!(%error, "SO_OOBINLINE not set");
         }
+        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE) {
+            tracing::debug!(%error, "SO_KEEPALIVE not set");
+        }
         Self {
             urgent_at: None,
             at_mark: false,
@@ -84,6 +99,11 @@ impl Leg {
 
     pub(super) fn is_full(&self) -> bool {
         self.unsent.len() - self.sent >= MAX_UNSENT
+    }
+
+    /// Whether the peer takes so little that it is no longer read itself.
+    pub(super) fn takes_nothing(&self) -> bool {
+        self.unsent.len() - self.sent >= MAX_UNTAKEN
     }
 
     /// Waits until there may be something to read; for ever on a closed leg.

@@ -83,8 +83,10 @@ impl Session {
                 break;
             }
             let deadline = self.inspector.poll_timeout();
-            let read_client = self.inspector.wants(Side::Client) && !self.server.is_full();
-            let read_server = self.inspector.wants(Side::Server) && !self.client.is_full();
+            let held_up = self.server.is_full() || self.client.takes_nothing();
+            let read_client = self.inspector.wants(Side::Client) && !held_up;
+            let held_up = self.client.is_full() || self.server.takes_nothing();
+            let read_server = self.inspector.wants(Side::Server) && !held_up;
             tokio::select! {
                 biased;
                 // First: what a peer sends after a reload was told as done is decided by its rules.

@@ -26,7 +26,7 @@ pub(crate) use holes::{Making, OpenHole};
 /// What must be said next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// These bytes of the server.
+    /// These bytes of the server, its text masked where the rules say so.
     Exact(Vec<u8>),
     /// This reply of the gate's own.
     Reply(Vec<u8>),

@@ -163,7 +163,7 @@ impl Oracle {
         }
         match place {
             Place::Greeting { .. } if code == 220 && self.banner => {
-                self.due(Said::Reply(b"220 Hidden\r\n".to_vec()));
+                self.due(Said::Exact(b"220 Hidden\r\n".to_vec()));
             }
             Place::Greeting { .. } => self.pass(line),
             Place::Locating => {}
@@ -247,7 +247,7 @@ impl Oracle {
         }
         match std::mem::replace(&mut sent.kind, Kind::Plain) {
             Kind::Plain if sent.masked && positive => {
-                self.due(Said::Reply(format!("{code} Masked\r\n").into_bytes()));
+                self.due(Said::Exact(format!("{code} Masked\r\n").into_bytes()));
             }
             Kind::Plain => self.pass(line),
             Kind::Login(before) => self.login(&sent.verb, before, code, line),
