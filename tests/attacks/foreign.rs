@@ -58,6 +58,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         &["spoke HTTP"],
     ),
     inside(
+        "an_http_method_of_ftp_opens_nothing",
+        "NAT slipstreaming: an HTTP request whose method is a verb of FTP (NOOP / HTTP/1.1)",
+        |stage| slips(stage, b"NOOP / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        &["spoke HTTP"],
+    ),
+    inside(
         "a_turn_request_opens_nothing",
         "NAT slipstreaming: a TURN request over TCP whose user name is FTP",
         |stage| {

@@ -10,6 +10,26 @@ use crate::session::six;
 
 pub(crate) const ATTACKS: &[Attack] = &[
     inside(
+        "port_in_a_segment_of_its_own_is_rewritten",
+        "No attack: PORT in a segment of its own",
+        |stage| passes(stage, |line| vec![line.as_bytes().to_vec()]),
+        &["\"event\":\"rewrite\""],
+    ),
+    inside(
+        "without_an_announcement_nothing_is_open",
+        "No attack: a session that announces nothing",
+        |stage| {
+            let victim = stage.victim(
+                stage.client_host(),
+                SocketAddrV4::new(stage.client(), stage.port(0)),
+            );
+            let (mut client, heard) = stage.agreeable();
+            client.settle();
+            from_server(stage, &heard, &victim)
+        },
+        &["\"event\":\"session-start\""],
+    ),
+    inside(
         "port_in_two_segments_is_rewritten",
         "PORT cut into two segments",
         |stage| {

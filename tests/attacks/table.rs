@@ -137,8 +137,8 @@ fn section(attacks: usize, [helper, portcullis]: [Count; 2], rows: &str) -> Stri
     let kernel = kernel.trim();
     format!(
         "{HEAD}
-Written by `tests/attacks/run` on {day}, Linux {kernel}; not to be edited. {attacks} attacks, each made on both sides
-over real connections:
+Written by `tests/attacks/run` on {day}, Linux {kernel}; not to be edited. {attacks} attempts, two of them no attacks,
+each made on both sides over real connections:
 
 | | falls | breaks | passes on |
 |---|---|---|---|
