@@ -346,6 +346,7 @@ impl Inspector {
         if let Some(reason) = &self.ending
             && !self.ended
             && self.transfers.is_empty()
+            && self.window_is_drained()
         {
             let ended = Event::SessionEnded {
                 reason: reason.clone(),
@@ -385,7 +386,7 @@ impl Inspector {
             return;
         }
         self.abandon_setup();
-        self.abandon_channel();
+        self.abandon_channel(now);
         self.held_back = None;
         // No reply comes any more: what has been counted waits for none.
         self.pending.clear();

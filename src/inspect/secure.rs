@@ -15,6 +15,8 @@ use super::{Action, EndReason, Event, Inspector, PinholeEnd, Side, Violation, Wi
 
 /// How long a window stands in the kernel unless it is renewed.
 const WINDOW_LIFETIME: Duration = Duration::from_secs(60);
+/// How long the ends of a window's connections are waited for once the session is over.
+const WINDOW_DRAIN: Duration = Duration::from_secs(60);
 /// How often it is renewed.
 const WINDOW_RENEWAL: Duration = Duration::from_secs(25);
 
@@ -30,6 +32,13 @@ pub(super) enum Channel {
     Cleared {
         /// Follows what is left of the server's records.
         server: Records,
+    },
+    /// Over, while connections that came through its window are still to be counted.
+    Draining {
+        /// How many.
+        connections: u32,
+        /// Until when they are waited for.
+        until: Instant,
     },
 }
 
@@ -118,7 +127,7 @@ impl Inspector {
     /// the server can't begin TLS. Before it, nobody has asked for anything.
     pub(super) fn carry_server<'a>(&mut self, bytes: &'a [u8], now: Instant) -> &'a [u8] {
         let records = match &mut self.channel {
-            Channel::Plain => return bytes,
+            Channel::Plain | Channel::Draining { .. } => return bytes,
             Channel::Opaque(opaque) => &mut opaque.server,
             Channel::Cleared { server } => server,
         };
@@ -152,7 +161,7 @@ impl Inspector {
     fn handshake_began(&self) -> bool {
         match &self.channel {
             Channel::Opaque(Opaque { client, server, .. }) => client.begun && server.begun,
-            Channel::Plain | Channel::Cleared { .. } => true,
+            Channel::Plain | Channel::Cleared { .. } | Channel::Draining { .. } => true,
         }
     }
 
@@ -215,10 +224,29 @@ impl Inspector {
         self.record(Event::Unsecured);
     }
 
-    /// Closes the window, if one is open; for the end of the session.
-    pub(super) fn abandon_channel(&mut self) {
-        if let Channel::Opaque(opaque) = std::mem::take(&mut self.channel) {
-            self.close_window(opaque.window);
+    /// Closes the window, if one is open; for the end of the session. What came through it is counted
+    /// when it ends, or when this session can wait no longer.
+    pub(super) fn abandon_channel(&mut self, now: Instant) {
+        let Channel::Opaque(opaque) = std::mem::take(&mut self.channel) else {
+            return;
+        };
+        let connections = opaque.window.as_ref().map_or(0, |open| open.connections);
+        self.close_window(opaque.window);
+        if connections > 0 {
+            let until = now + WINDOW_DRAIN;
+            self.channel = Channel::Draining { connections, until };
+        }
+    }
+
+    /// Whether no connection of a window that is over is waited for.
+    pub(super) fn window_is_drained(&self) -> bool {
+        !matches!(self.channel, Channel::Draining { .. })
+    }
+
+    /// Waits no longer for the ends of a window's connections.
+    pub(super) fn hurry_window(&mut self) {
+        if !self.window_is_drained() {
+            self.channel = Channel::default();
         }
     }
 
@@ -238,6 +266,14 @@ impl Inspector {
                 WindowNews::Used { .. } => open.connections = open.connections.saturating_add(1),
                 WindowNews::Closed { .. } => open.connections = open.connections.saturating_sub(1),
                 WindowNews::Refused(_) => {}
+            }
+        }
+        if let Channel::Draining { connections, .. } = &mut self.channel
+            && matches!(news, WindowNews::Closed { .. })
+        {
+            *connections -= 1;
+            if *connections == 0 {
+                self.channel = Channel::default();
             }
         }
         match news {
@@ -266,11 +302,15 @@ impl Inspector {
     pub(super) fn window_deadline(&self) -> Option<Instant> {
         match &self.channel {
             Channel::Opaque(opaque) => opaque.window.as_ref().map(|window| window.renew_at),
+            Channel::Draining { until, .. } => Some(*until),
             Channel::Plain | Channel::Cleared { .. } => None,
         }
     }
 
     pub(super) fn window_timed_out(&mut self, now: Instant) {
+        if matches!(&self.channel, Channel::Draining { until, .. } if now >= *until) {
+            return self.hurry_window();
+        }
         if let Channel::Opaque(Opaque {
             window: Some(open), ..
         }) = &mut self.channel
@@ -292,7 +332,7 @@ impl Inspector {
                 .window
                 .as_ref()
                 .is_some_and(|window| window.connections > 0),
-            Channel::Plain | Channel::Cleared { .. } => false,
+            Channel::Plain | Channel::Cleared { .. } | Channel::Draining { .. } => false,
         }
     }
 }

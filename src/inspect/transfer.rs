@@ -278,6 +278,7 @@ impl Inspector {
 
     /// Makes everything that is waited for due at once.
     pub(super) fn hurry_transfers(&mut self, now: Instant) {
+        self.hurry_window();
         for finishing in &mut self.transfers.finishing {
             finishing.deadline = finishing.deadline.min(now);
         }

@@ -44,6 +44,8 @@ struct Follower {
     session: u64,
     id: Option<PinholeId>,
     news: mpsc::Sender<News>,
+    /// Nothing more is to come through its window; what came is still waited for.
+    drains: bool,
 }
 
 impl Flows {
@@ -107,6 +109,7 @@ impl Flows {
                 session,
                 id: Some(id),
                 news,
+                drains: false,
             },
         );
     }
@@ -129,25 +132,42 @@ impl Flows {
     ) -> usize {
         let mut followers = self.lock();
         let sessions = followers.by_pair.entry(pair).or_default();
-        if !sessions.iter().any(|own| own.session == session) {
+        if let Some(own) = sessions.iter_mut().find(|own| own.session == session) {
+            own.drains = false;
+        } else {
             sessions.push(Follower {
                 session,
                 id: None,
                 news,
+                drains: false,
             });
         }
         sessions.len()
     }
 
-    /// Ends that; how many sessions still follow it.
+    /// Follows it to the end of what came through it, behind all sessions that need it; how many of those
+    /// there are.
+    pub(super) fn drain_window(&self, pair: Pair, session: u64) -> usize {
+        let mut followers = self.lock();
+        let Some(sessions) = followers.by_pair.get_mut(&pair) else {
+            return 0;
+        };
+        for own in sessions.iter_mut().filter(|own| own.session == session) {
+            own.drains = true;
+        }
+        sessions.sort_by_key(|own| own.drains);
+        sessions.iter().filter(|own| !own.drains).count()
+    }
+
+    /// Ends that; how many sessions still need it.
     pub(super) fn leave_window(&self, pair: Pair, session: u64) -> usize {
         let mut followers = self.lock();
         let Some(sessions) = followers.by_pair.get_mut(&pair) else {
             return 0;
         };
         sessions.retain(|own| own.session != session);
-        let left = sessions.len();
-        if left == 0 {
+        let left = sessions.iter().filter(|own| !own.drains).count();
+        if sessions.is_empty() {
             followers.by_pair.remove(&pair);
         }
         left

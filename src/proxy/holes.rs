@@ -19,7 +19,7 @@ use crate::rules::{DataPath, Window};
 
 use super::Shared;
 use super::counts::Place;
-use super::flows::{MAX_UNREAD_NEWS, News};
+use super::flows::{MAX_UNREAD_NEWS, News, Pair};
 
 /// The pinholes and the window of one session.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Holes {
     legs: Legs,
     held: BTreeMap<PinholeId, Held>,
     window: Option<WindowSpec>,
+    /// Whose window was closed and is followed still.
+    drained: Option<Pair>,
     news: mpsc::Sender<News>,
 }
 
@@ -59,6 +61,7 @@ impl Holes {
                 legs,
                 held,
                 window: None,
+                drained: None,
                 news,
             },
             heard,
@@ -275,15 +278,15 @@ impl Holes {
         }
     }
 
-    /// Closes the session's window, unless another session between the same hosts needs it.
+    /// Closes the session's window, unless another session between the same hosts needs it. What came
+    /// through it is followed until this is dropped.
     pub(super) fn close_window(&mut self) {
         let Some(spec) = self.window.take() else {
             return;
         };
-        let left = self
-            .shared
-            .flows
-            .leave_window((spec.client, spec.dialled), self.session);
+        let pair = (spec.client, spec.dialled);
+        let left = self.shared.flows.drain_window(pair, self.session);
+        self.drained = Some(pair);
         if let (0, Some(kernel)) = (left, &self.shared.kernel) {
             kernel.firewall.close_window_later(spec);
         }
@@ -293,6 +296,9 @@ impl Holes {
 impl Drop for Holes {
     fn drop(&mut self) {
         self.close_window();
+        if let Some(pair) = self.drained.take() {
+            self.shared.flows.leave_window(pair, self.session);
+        }
         while let Some((&id, _)) = self.held.first_key_value() {
             self.forget(id);
         }

@@ -1,6 +1,6 @@
 //! The control connection as a byte stream: segments do not matter, both ends' ways of closing carry over.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ crate::claims![
     p01_port_in_two_segments_works,
     p02_port_one_byte_at_a_time_works,
     p03_pipelined_port_works,
+    takes_no_more_of_a_client_that_reads_nothing,
     carries_a_half_close_over,
     carries_a_reset_of_the_client_over,
     carries_a_reset_of_the_server_over,
@@ -83,6 +84,25 @@ fn greeted(test: impl FnOnce(Peer, Peer)) {
     server.say("220 a script");
     client.expect("220");
     test(client, server);
+}
+
+/// Line ends alone are answered with 500 each, thirty bytes for two.
+fn takes_no_more_of_a_client_that_reads_nothing() {
+    let lab = Lab::behind_nat();
+    let _server = lab.vsftpd();
+    let _gate = lab.gate();
+    let mut client = lab.client.connect("198.51.100.20:21").unwrap();
+    client
+        .set_write_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let ends = b"\r\n".repeat(32 * 1024);
+    let mut taken = 0;
+    while let Ok(count) = client.write(&ends) {
+        taken += count;
+        assert!(taken < 64 << 20, "{taken} bytes are taken");
+    }
+    let mut other = Peer::dial(&lab.client, "198.51.100.20:21");
+    other.log_in();
 }
 
 fn carries_a_half_close_over() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dialogue::{BEHIND_NAT, Dialogue};
-use portcullis::inspect::{PinholeNews, Side};
+use portcullis::inspect::{PinholeNews, Side, WindowNews};
 
 const PASS: &str = "rules: [{id: all, allow: true, tls: pass}]";
 const WINDOW: &str =
@@ -231,6 +231,34 @@ fn a_window_lives_as_long_as_its_session() {
         heard.contains(&"close window 50000-50100".to_owned()),
         "{heard:?}"
     );
+}
+
+#[test]
+fn what_came_through_a_window_is_counted_though_its_session_ends_first() {
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, WINDOW);
+    dialogue
+        .server("220 ready")
+        .client("AUTH TLS")
+        .server("234 go");
+    let announced = "198.51.100.20:50001".parse().expect("an address");
+    let now = dialogue.now;
+    let used = WindowNews::Used { announced };
+    dialogue.inspector.handle_window(used, now);
+    dialogue.drain();
+    dialogue.finish(Side::Server).finish(Side::Client);
+    let ended = |dialogue: &mut Dialogue| {
+        let heard = dialogue.take_heard();
+        heard.iter().any(|line| line.starts_with("ended"))
+    };
+    assert!(!ended(&mut dialogue), "the end waits for the count");
+    let closed = WindowNews::Closed {
+        announced,
+        counters: None,
+        duration: None,
+    };
+    dialogue.inspector.handle_window(closed, now);
+    dialogue.drain();
+    assert!(ended(&mut dialogue));
 }
 
 #[test]
