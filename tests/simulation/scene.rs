@@ -45,6 +45,7 @@ pub(crate) struct Facts {
     pub(crate) immediate: bool,
     pub(crate) unrequested: Reaction,
     pub(crate) foreign: Reaction,
+    pub(crate) ends_others: bool,
     pub(crate) refuses_ports: bool,
     pub(crate) partner: bool,
     pub(crate) quiet: bool,
@@ -177,6 +178,7 @@ fn rules(chance: &mut Chance) -> Rules {
         immediate: chance.one_in(3),
         unrequested: chance.weighted(&reactions),
         foreign: chance.weighted(&reactions),
+        ends_others: chance.percent(80),
         refuses_ports: chance.one_in(2),
         partner: chance.one_in(3),
         quiet: chance.one_in(3),
@@ -234,6 +236,7 @@ fn written(facts: &Facts, chance: &mut Chance) -> String {
             say(line.to_owned());
         }
     };
+    only(!facts.ends_others, "  other-protocols: refuse");
     only(facts.strict, "  strict: true");
     only(facts.early, "  transfers-before-login: accept");
     only(facts.immediate, "  pinhole-opens: immediate");

@@ -101,18 +101,21 @@ impl Oracle {
     }
 
     pub(super) fn client_violated(&mut self, violation: &Violation) -> Held {
-        let (of_no_line, before_login) = match violation {
+        if matches!(
+            violation,
             Violation::SentOverlongLine { .. }
-            | Violation::PipelinedIntoTls
-            | Violation::SpokePlainForTls
-            | Violation::GuessedPasswords { .. } => (true, false),
-            Violation::TransferredBeforeLogin { .. } => (false, true),
-            _ => (false, false),
-        };
-        if of_no_line {
+                | Violation::PipelinedIntoTls
+                | Violation::SpokePlainForTls
+                | Violation::GuessedPasswords { .. }
+        ) {
+            self.ends_for = Some("the session goes on behind what ends it");
             return Ok(());
         }
         let line = self.take_line()?;
+        if self.check_protocol(&line, violation)? {
+            return Ok(());
+        }
+        let before_login = matches!(violation, Violation::TransferredBeforeLogin { .. });
         if before_login && self.logged_in == Some(true) {
             let line = String::from_utf8_lossy(&line).into_owned();
             return Err(format!("{line:?} is refused though the user is logged in"));
@@ -134,6 +137,10 @@ impl Oracle {
                 "{} was decided where {verb} was said",
                 command.verb
             ));
+        }
+        if self.ends_by(&line) || ends_line(&verb, &argument) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            return Err(format!("{line:?} is decided on"));
         }
         let secret = matches!(verb.as_str(), "PASS" | "ACCT");
         let shown = command.argument.as_deref().unwrap_or_default();
@@ -239,7 +246,7 @@ impl Oracle {
     pub(super) fn tell_server(&mut self, bytes: &[u8]) -> Held {
         let text = String::from_utf8_lossy(bytes).into_owned();
         if self.due_server.is_empty() && self.granted.is_none() {
-            self.find_due(bytes)?;
+            self.find_due()?;
         }
         if let Some(due) = self.due_server.pop_front() {
             return match due == Said::Exact(bytes.to_vec()) {
@@ -273,25 +280,9 @@ impl Oracle {
         self.sent(granted.verb, kind)
     }
 
-    /// Reads on until something is due to the server, or the client's next line is let through without a
-    /// record, as quiet rules may.
-    fn find_due(&mut self, bytes: &[u8]) -> Held {
+    /// Reads on until something is due to the server.
+    fn find_due(&mut self) -> Held {
         while self.due_server.is_empty() && self.converting.is_none() {
-            if self.facts.quiet && !self.client_waits() {
-                let line = self.take_line()?;
-                let (verb, argument) = wire::words(&line);
-                let quiet = matches!(verb.as_str(), "NOOP" | "TYPE");
-                if !quiet || line != bytes[..bytes.len() - 2] {
-                    return Err(format!("{verb} passes without a decision"));
-                }
-                self.granted = Some(Granted {
-                    verb,
-                    line,
-                    argument,
-                    grants: Grants::default(),
-                });
-                return Ok(());
-            }
             self.read_one("the server is told something")?;
         }
         Ok(())
@@ -338,6 +329,18 @@ impl Oracle {
             false => Err(format!("{} commands without a reply", self.places.len())),
         }
     }
+}
+
+/// Whether CR stands where no server may read it: everywhere but in the name of what is there.
+fn ends_line(verb: &str, argument: &[u8]) -> bool {
+    let makes = ["STOR", "STOU", "APPE", "MKD", "XMKD", "RNTO", "COMB"].contains(&verb);
+    let mut bytes = argument.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\r' && (makes || bytes.peek() != Some(&&0)) {
+            return true;
+        }
+    }
+    false
 }
 
 fn is_partner(address: std::net::IpAddr) -> bool {

@@ -5,6 +5,7 @@
 //! of the server or to an answer that is due, each pinhole to an announcement that both sides made.
 
 mod client;
+mod ending;
 mod holes;
 mod replies;
 
@@ -12,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis::inspect::{Action, Event, PinholeEnd, Side, Violation};
+use portcullis::inspect::{Action, Event, PinholeEnd, Side};
 use portcullis::pinhole::PinholeId;
 
 use crate::Held;
@@ -143,6 +144,9 @@ pub(crate) struct Oracle {
     /// A pinhole went because the session ends.
     ending: bool,
     pub(crate) closed: bool,
+    /// What has been said ends the session, and why.
+    ends_for: Option<&'static str>,
+    strays: ending::Strays,
 }
 
 impl Oracle {
@@ -181,6 +185,8 @@ impl Oracle {
             finish_passed: false,
             ending: false,
             closed: false,
+            ends_for: None,
+            strays: ending::Strays::default(),
         }
     }
 
@@ -307,12 +313,7 @@ impl Oracle {
                 by: Side::Server,
                 violation,
                 ..
-            } => {
-                if matches!(violation, Violation::SpokePlainForTls) {
-                    return Err("the server does not begin TLS".into());
-                }
-                Ok(())
-            }
+            } => self.server_violated(violation),
             Event::Rewrote { after, .. } => {
                 self.rewrote = Some(after.clone());
                 Ok(())
@@ -360,6 +361,7 @@ impl Oracle {
                 return Err("a pinhole went with a session that goes on".into());
             }
             self.read_all()?;
+            self.check_goes_on()?;
             if let Some(due) = self.due_client.front() {
                 return Err(format!("the client is not told {due:?}"));
             }
@@ -415,7 +417,11 @@ impl Oracle {
             self.due(Said::Exact(bytes.to_vec()));
             self.release();
         }
-        while self.due_client.is_empty() && !self.blocked() && self.server.has_line() {
+        while self.ends_for.is_none()
+            && self.due_client.is_empty()
+            && !self.blocked()
+            && self.server.has_line()
+        {
             self.read_one("the client is told something")?;
         }
         let Some(due) = self.due_client.front().cloned() else {
@@ -426,17 +432,6 @@ impl Oracle {
         }
         self.due_client.pop_front();
         self.check_many_lines(bytes, &due)
-    }
-
-    /// The client is told what is not due: right before the end, wrong anywhere else.
-    fn untold(&mut self, bytes: &[u8], due: &str) -> Held {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        let error = format!("the client is told {text:?}, and {due}");
-        if !is_goodbye(bytes) {
-            return Err(error);
-        }
-        self.farewell = Some(error);
-        Ok(())
     }
 
     fn fits(&mut self, due: &Said, bytes: &[u8]) -> bool {
@@ -482,10 +477,4 @@ impl Oracle {
 pub(crate) fn is_one_line(bytes: &[u8]) -> bool {
     let text = bytes.strip_suffix(b"\r\n");
     text.is_some_and(|text| !text.contains(&b'\n'))
-}
-
-/// What the gate says before it closes.
-fn is_goodbye(bytes: &[u8]) -> bool {
-    let code = crate::wire::code(bytes).map(|(code, _)| code);
-    is_one_line(bytes) && matches!(code, Some(421 | 425 | 451 | 500))
 }

@@ -6,6 +6,7 @@ use portcullis::rules::Reaction;
 use crate::Held;
 use crate::wire;
 
+use super::ending::PLAIN_FOR_TLS;
 use super::{Channel, Hold, Kind, Oracle, Place, Said, Sent};
 
 /// Features that mean nothing where AUTH is refused.
@@ -36,6 +37,10 @@ impl Oracle {
         if plain.is_empty() {
             return Vec::new();
         }
+        if opaque && !client_begun {
+            self.ends_for = Some(PLAIN_FOR_TLS);
+            return Vec::new();
+        }
         if opaque && !begun {
             self.due(Said::Exact(plain.to_vec()));
             return Vec::new();
@@ -54,7 +59,7 @@ impl Oracle {
     }
 
     pub(super) fn read_all(&mut self) -> Held {
-        while !self.blocked() && self.server.has_line() && !self.closed {
+        while !self.blocked() && self.server.has_line() && !self.closed && self.ends_for.is_none() {
             self.read_one("")?;
         }
         Ok(())
@@ -83,7 +88,10 @@ impl Oracle {
                 Ok(())
             }
             (None, Some((code, _))) => self.replied(code, &line),
-            (None, None) => Ok(()),
+            (None, None) => {
+                self.strayed();
+                Ok(())
+            }
         }
     }
 
