@@ -63,7 +63,11 @@ const TRANSFERS: [&str; 9] = [
     "RETR /secret/x",
 ];
 
-const ODD: [&str; 32] = [
+const ODD: [&str; 36] = [
+    "GET / HTTP/1.1",
+    "STAT / HTTP/1.1",
+    "RNTO a\r\0b",
+    "\u{16}\u{3}\u{1}",
     "",
     " LIST",
     "XYZZY",

@@ -1,7 +1,7 @@
 //! Trust, shown: sessions of chance between honest, clumsy and hostile peers, each step held against an
 //! oracle that reads the same bytes for itself.
 //!
-//! `SIMULATION_SEED=n cargo test --test simulation` plays one session and prints it;
+//! `SIMULATION_SEED=n cargo test --test simulation` plays one session, or several that share limits, and prints them;
 //! `SIMULATION_STEPS=n` plays that many steps instead of the usual number, and `SIMULATION_BASE=n` other
 //! sessions than the usual ones.
 #![expect(
@@ -16,7 +16,9 @@
 mod chance;
 mod client;
 mod filter;
+mod ledger;
 mod oracle;
+mod party;
 mod record;
 mod scene;
 mod server;
@@ -28,8 +30,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use party::Party;
 use transcript::Transcript;
-use world::World;
 
 /// What was checked; the text says what does not hold.
 pub(crate) type Held<T = ()> = Result<T, String>;
@@ -98,16 +100,18 @@ fn asked(name: &str) -> Option<u64> {
 fn sessions(first: u64, steps: u64, failed: &AtomicBool) -> Tally {
     let began = Instant::now();
     let mut tally = Tally::default();
+    let mut seed = first;
     while tally.steps < steps && !failed.load(Ordering::Relaxed) {
-        let seed = first + tally.sessions * THREADS;
-        let mut world = World::new(seed, began, Transcript::default());
-        match play(&mut world, SESSION) {
+        let mut party = Party::new(seed, began, &Transcript::default());
+        match play(&mut party, usize::MAX) {
             Ok(played) => {
                 tally.steps += u64::try_from(played).unwrap_or_default();
-                for (kind, count) in &world.record.seen {
-                    *tally.seen.entry(kind).or_default() += count;
+                for world in &party.worlds {
+                    for (kind, count) in &world.record.seen {
+                        *tally.seen.entry(kind).or_default() += count;
+                    }
+                    tally.sessions += 1;
                 }
-                tally.sessions += 1;
             }
             Err(_) => {
                 // Of several failures one is told.
@@ -117,12 +121,13 @@ fn sessions(first: u64, steps: u64, failed: &AtomicBool) -> Tally {
                 }
             }
         }
+        seed += THREADS;
     }
     tally
 }
 
-fn play(world: &mut World, most: usize) -> Held<usize> {
-    match catch_unwind(AssertUnwindSafe(|| world.play(most))) {
+fn play(party: &mut Party, most: usize) -> Held<usize> {
+    match catch_unwind(AssertUnwindSafe(|| party.play(most))) {
         Ok(played) => played,
         Err(_) => Err("it panicked".into()),
     }
@@ -132,14 +137,19 @@ fn play(world: &mut World, most: usize) -> Held<usize> {
 fn replay(seed: u64) {
     let began = Instant::now();
     let fails = |most: &usize| {
-        let mut world = World::new(seed, began, Transcript::default());
-        play(&mut world, *most).is_err()
+        let mut party = Party::new(seed, began, &Transcript::default());
+        play(&mut party, *most).is_err()
     };
-    let most = (0..SESSION).find(fails).unwrap_or(SESSION);
-    let mut world = World::new(seed, began, Transcript::kept());
-    let played = play(&mut world, most);
-    println!("seed {seed}, {most} steps, {}", world.about());
-    println!("{}", world.transcript.text());
+    let longest = SESSION * party::MOST;
+    let most = (0..longest).find(fails).unwrap_or(longest);
+    let transcript = Transcript::kept();
+    let mut party = Party::new(seed, began, &transcript);
+    let played = play(&mut party, most);
+    println!("seed {seed}, {most} steps");
+    for world in &party.worlds {
+        println!("{}", world.about());
+    }
+    println!("{}", transcript.text());
     if let Err(broken) = played {
         panic!("{broken}; SIMULATION_SEED={seed} cargo test --test simulation plays it again");
     }

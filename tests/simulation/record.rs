@@ -164,8 +164,9 @@ impl Record {
 }
 
 /// Every kind that chance has to reach, for the simulation to show anything.
-pub(crate) const KINDS: [&str; 35] = [
+pub(crate) const KINDS: [&str; 36] = [
     "allowed",
+    "limited",
     "denied",
     "reply",
     "rewrite",
@@ -207,6 +208,7 @@ fn kind(event: &Event) -> &'static str {
         Event::SessionStarted => "begun",
         Event::Decided { verdict, .. } => match verdict.decision {
             Decision::Allow => "allowed",
+            Decision::Deny(_) if verdict.limit.is_some() => "limited",
             Decision::Deny(_) => "denied",
         },
         Event::Replied { .. } => "reply",

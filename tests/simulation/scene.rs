@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis::inspect::{ListenerRules, Settings};
 use portcullis::nat::Legs;
-use portcullis::rules::{DataPath, Policy, Reaction};
+use portcullis::rules::{DataPath, Meters, Policy, Reaction};
 
 use crate::chance::Chance;
 
@@ -61,6 +61,27 @@ pub(crate) struct Facts {
     pub(crate) banner: bool,
     pub(crate) uses_paths: bool,
     pub(crate) max_unanswered: usize,
+    /// Its place among the policies, which its counts are kept by.
+    pub(crate) number: usize,
+    /// The limits of the rule that allows what no other does.
+    pub(crate) limits: Vec<Limit>,
+}
+
+/// One entry of `limits`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) per: Per,
+    /// How many in how many seconds.
+    pub(crate) commands: Option<(f64, f64)>,
+    pub(crate) transfers: Option<usize>,
+}
+
+/// Whom it counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Per {
+    Client,
+    User,
+    Rule,
 }
 
 #[derive(Clone, Debug)]
@@ -140,12 +161,12 @@ impl Scene {
         }
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self, meters: Arc<Meters>) -> Settings {
         Settings {
             listener: Arc::from("lan"),
             legs: self.legs,
             rules: self.book.listener(),
-            meters: Arc::default(),
+            meters,
             data: self.data,
             convert: self.convert,
             pinhole_lifetime: self.lifetime,
@@ -164,11 +185,37 @@ fn shelf() -> &'static [Rules] {
     static SHELF: OnceLock<Vec<Rules>> = OnceLock::new();
     SHELF.get_or_init(|| {
         let mut chance = Chance::new(959);
-        (0..96).map(|_| rules(&mut chance)).collect()
+        (0..96).map(|number| rules(number, &mut chance)).collect()
     })
 }
 
-fn rules(chance: &mut Chance) -> Rules {
+/// Small ones, so that they are reached.
+fn limits(chance: &mut Chance) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for per in [Per::Client, Per::User, Per::Rule] {
+        if chance.one_in(8) {
+            let rates = [
+                None,
+                Some((20.0, 1.0)),
+                Some((12.0, 60.0)),
+                Some((9.0, 60.0)),
+            ];
+            let commands = chance.pick(&rates);
+            let transfers = match commands {
+                Some(_) => chance.pick(&[None, Some(1), Some(2)]),
+                None => Some(1 + chance.below(2)),
+            };
+            limits.push(Limit {
+                per,
+                commands,
+                transfers,
+            });
+        }
+    }
+    limits
+}
+
+fn rules(number: usize, chance: &mut Chance) -> Rules {
     let reactions = [
         (2, Reaction::Accept),
         (2, Reaction::Refuse),
@@ -194,9 +241,11 @@ fn rules(chance: &mut Chance) -> Rules {
         banner: chance.one_in(4),
         uses_paths: chance.one_in(2),
         max_unanswered: chance.pick(&[1, 2, 5, MAX_UNANSWERED]),
+        number,
+        limits: limits(chance),
     };
     let text = written(&facts, chance);
-    let policy = Policy::parse("simulation.yaml", &text);
+    let policy = Policy::parse(&format!("policy-{number}.yaml"), &text);
     let policy = policy.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
     Rules {
         facts: Arc::new(facts),
@@ -293,6 +342,34 @@ fn written(facts: &Facts, chance: &mut Chance) -> String {
         facts.bounds_passive,
         "  - { id: bounded, allow: true, mode: passive, max-bytes: 1MB }",
     );
-    only(true, &format!("  - {{ id: all, allow: true{all} }}"));
+    let limits = written_limits(&facts.limits);
+    only(
+        true,
+        &format!("  - {{ id: all, allow: true{all}{limits} }}"),
+    );
     text
+}
+
+fn written_limits(limits: &[Limit]) -> String {
+    let mut entries = Vec::new();
+    for limit in limits {
+        let per = match limit.per {
+            Per::Client => "client",
+            Per::User => "user",
+            Per::Rule => "rule",
+        };
+        let mut entry = format!("{{ per: {per}");
+        if let Some((count, seconds)) = limit.commands {
+            let unit = if seconds > 1.0 { "min" } else { "s" };
+            let _ = write!(entry, ", commands: {count}/{unit}");
+        }
+        if let Some(most) = limit.transfers {
+            let _ = write!(entry, ", transfers: {most}");
+        }
+        entries.push(entry + " }");
+    }
+    match entries.is_empty() {
+        true => String::new(),
+        false => format!(", limits: [{}]", entries.join(", ")),
+    }
 }

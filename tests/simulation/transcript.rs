@@ -1,23 +1,42 @@
 //! Who said what and when; written down only where somebody will read it.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use portcullis::inspect::{Action, Event};
 
-#[derive(Debug, Default)]
-pub(crate) struct Transcript(Option<Vec<String>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transcript {
+    lines: Option<Rc<RefCell<Vec<String>>>>,
+    session: usize,
+}
 
 impl Transcript {
     pub(crate) fn kept() -> Self {
-        Self(Some(Vec::new()))
+        Self {
+            lines: Some(Rc::default()),
+            session: 0,
+        }
     }
 
-    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
-        if let Some(lines) = &mut self.0 {
-            lines.push(line());
+    /// The same, for one of several sessions.
+    pub(crate) fn of(&self, session: usize) -> Self {
+        Self {
+            lines: self.lines.clone(),
+            session,
+        }
+    }
+
+    pub(crate) fn say(&self, line: impl FnOnce() -> String) {
+        if let Some(lines) = &self.lines {
+            let line = format!("{} {}", self.session, line());
+            lines.borrow_mut().push(line);
         }
     }
 
     pub(crate) fn text(&self) -> String {
-        self.0.as_deref().unwrap_or_default().join("\n")
+        let lines = self.lines.as_ref();
+        lines.map_or_else(String::new, |lines| lines.borrow().join("\n"))
     }
 }
 

@@ -188,6 +188,19 @@ pub(crate) fn announced(verb: &str, argument: &[u8]) -> Option<SocketAddr> {
     }
 }
 
+/// How PORT and EPRT are written where nothing can be read in two ways.
+pub(crate) fn written(verb: &str, end: SocketAddr) -> String {
+    let (number, address, port) = (if end.is_ipv4() { 1 } else { 2 }, end.ip(), end.port());
+    match verb {
+        "PORT" => {
+            let (list, [high, low]) = (address.to_string().replace('.', ","), port.to_be_bytes());
+            format!("PORT {list},{high},{low}\r\n")
+        }
+        "EPRT" => format!("EPRT |{number}|{address}|{port}|\r\n"),
+        _ => String::new(),
+    }
+}
+
 /// The port that 227 or 229 may announce, and the address where it names one.
 pub(crate) fn answered(code: u16, line: &[u8]) -> Option<(Option<IpAddr>, u16)> {
     let text = line.get(4..)?;

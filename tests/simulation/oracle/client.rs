@@ -154,6 +154,7 @@ impl Oracle {
                 "{verb} of {effective:?} was decided as of {user:?}"
             ));
         }
+        self.check_limits(&verb, verdict)?;
         if let Decision::Deny(reply) = &verdict.decision {
             self.answer(Said::Reply(format!("{reply}\r\n").into_bytes()));
             return Ok(());

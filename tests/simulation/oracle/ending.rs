@@ -1,8 +1,10 @@
 //! What ends the session: what is said that may not go on, and what the gate says before it closes.
 
 use portcullis::inspect::Violation;
+use portcullis::rules::{Decision, Verdict};
 
 use crate::Held;
+use crate::ledger::Asking;
 use crate::wire;
 
 use super::{Oracle, is_one_line};
@@ -61,12 +63,50 @@ impl Oracle {
                     return Err(format!("{text:?} is taken for another protocol"));
                 }
             }
-            Violation::EndedLineWithBareLf => return Ok(false),
+            // Not read any further; no browser writes such a line.
+            Violation::EndedLineWithBareLf
+            | Violation::SentNul
+            | Violation::SentBareCr
+            | Violation::SentNoVerb => return Ok(false),
             _ if self.ends_by(line) => return Err(format!("{text:?} is only refused")),
             _ => return Ok(false),
         }
         self.ends_for = Some("another protocol goes on");
         Ok(true)
+    }
+
+    /// Limits hold back what they are reached for, and nothing else.
+    pub(super) fn check_limits(&self, verb: &str, verdict: &Verdict) -> Held {
+        let asking = Asking {
+            session: self.session,
+            client: self.scene.legs.client,
+            user: self
+                .user
+                .as_deref()
+                .filter(|_| verb != "USER" && self.logged_in != Some(false)),
+            verb,
+            at: self.now,
+        };
+        let limited = (verdict.rule.id == "all").then_some(&*self.facts);
+        let mut ledger = self.ledger.borrow_mut();
+        match (&verdict.decision, limited) {
+            (Decision::Deny(_), Some(facts)) if verdict.limit.is_some() => {
+                ledger.refused(facts, &asking)
+            }
+            (Decision::Deny(_), _) if verdict.limit.is_some() => {
+                Err(format!("{verb} is refused for a limit that no rule has"))
+            }
+            (Decision::Deny(_), _) => Ok(()),
+            (Decision::Allow, facts) => {
+                if let Some(facts) = facts {
+                    ledger.allowed(facts, &asking)?;
+                }
+                if super::client::transfers(verb) {
+                    ledger.begins(facts, &asking);
+                }
+                Ok(())
+            }
+        }
     }
 
     /// What was said so far lets the session go on, and is on the record.

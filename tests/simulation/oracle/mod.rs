@@ -9,7 +9,9 @@ mod ending;
 mod holes;
 mod replies;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +20,7 @@ use portcullis::pinhole::PinholeId;
 
 use crate::Held;
 use crate::filter::Filter;
+use crate::ledger::Ledger;
 use crate::scene::{Facts, RuleBook, Scene};
 use crate::wire::{Reader, Records};
 
@@ -147,10 +150,18 @@ pub(crate) struct Oracle {
     /// What has been said ends the session, and why.
     ends_for: Option<&'static str>,
     strays: ending::Strays,
+    session: usize,
+    ledger: Rc<RefCell<Ledger>>,
+    now: Instant,
 }
 
 impl Oracle {
-    pub(crate) fn new(scene: &Scene) -> Self {
+    pub(crate) fn new(
+        scene: &Scene,
+        session: usize,
+        ledger: Rc<RefCell<Ledger>>,
+        now: Instant,
+    ) -> Self {
         Self {
             facts: Arc::clone(&scene.book.own.facts),
             scene: scene.clone(),
@@ -187,6 +198,9 @@ impl Oracle {
             closed: false,
             ends_for: None,
             strays: ending::Strays::default(),
+            session,
+            ledger,
+            now,
         }
     }
 
@@ -229,6 +243,10 @@ impl Oracle {
 
     /// One action of the inspector, in order.
     pub(crate) fn see(&mut self, action: &Action, filter: &Filter, now: Instant) -> Held {
+        self.now = now;
+        if let Action::ForgetPinhole { id } = action {
+            self.ledger.borrow_mut().forgets(self.session, *id);
+        }
         if self.closed {
             return match action {
                 Action::Record(_)
@@ -281,6 +299,8 @@ impl Oracle {
             }
             Action::Close => {
                 self.closed = true;
+                let stands = |id| filter.holes.contains_key(&id);
+                self.ledger.borrow_mut().closes(self.session, stands);
                 self.gone(PinholeEnd::SessionClosed);
             }
         }

@@ -234,6 +234,7 @@ impl Oracle {
     }
 
     fn transfer_ended(&mut self, id: Option<portcullis::pinhole::PinholeId>, code: u16) {
+        self.ledger.borrow_mut().ends(self.session);
         let Some(id) = id else { return };
         self.codes.push((id, code));
         if self.open.as_ref().is_some_and(|open| open.id == id) {

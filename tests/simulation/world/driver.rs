@@ -43,7 +43,7 @@ impl World {
     }
 
     /// Carries out what the inspector wants; called behind everything that it was told.
-    pub(super) fn drain(&mut self) -> Held {
+    pub(crate) fn drain(&mut self) -> Held {
         self.busy = true;
         while let Some(action) = self.inspector.poll_action() {
             self.transcript.say(|| shown(&action));
@@ -80,8 +80,12 @@ impl World {
                     false => return self.give_answer(id),
                 }
             }
-            Action::ClosePinhole { id, .. } => {
+            Action::ClosePinhole { id, used } => {
                 if let Some(hole) = self.filter.holes.get_mut(&id) {
+                    // What follows does not wait for one whose connection came.
+                    if used && hole.state != State::Used {
+                        return Err(format!("{id} is closed as used, and stands"));
+                    }
                     hole.closed = true;
                 }
                 if self.lease == Some(id) {

@@ -2,18 +2,23 @@
 
 mod driver;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use portcullis::inspect::{EndReason, Inspector, PinholeNews, Side, WindowNews};
 use portcullis::pinhole::PinholeId;
+use portcullis::rules::Meters;
 
 use crate::Held;
 use crate::SESSION;
 use crate::chance::Chance;
 use crate::client::{Client, Mood};
 use crate::filter::Filter;
+use crate::ledger::Ledger;
 use crate::oracle::{Channel, Hold, Oracle};
 use crate::record::Record;
 use crate::scene::{RuleBook, Scene};
@@ -30,7 +35,7 @@ pub(crate) struct World {
     scene: Scene,
     inspector: Inspector,
     began: Instant,
-    now: Instant,
+    pub(crate) now: Instant,
     client: Client,
     server: Server,
     /// Bytes on their way to the gate.
@@ -51,18 +56,26 @@ pub(crate) struct World {
     pub(crate) transcript: Transcript,
     /// Something was delivered, or happened.
     busy: bool,
+    steps: usize,
+    idle: usize,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, began: Instant, transcript: Transcript) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        session: usize,
+        scene: Scene,
+        (meters, ledger): (Arc<Meters>, Rc<RefCell<Ledger>>),
+        began: Instant,
+        transcript: Transcript,
+    ) -> Self {
         let mut chance = Chance::new(seed);
-        let scene = Scene::any(&mut chance);
         let client = Client::new(Mood::any(&mut chance), scene.legs);
         let mood = Mood::any(&mut chance);
         let server = Server::new(mood, scene.legs, &mut chance);
         Self {
-            inspector: Inspector::new(scene.settings(), began),
-            oracle: Oracle::new(&scene),
+            inspector: Inspector::new(scene.settings(meters), began),
+            oracle: Oracle::new(&scene, session, ledger, began),
             loses_answers: chance.one_in(20),
             chance,
             scene,
@@ -81,6 +94,8 @@ impl World {
             next_port: 50_000,
             transcript,
             busy: false,
+            steps: 0,
+            idle: 0,
         }
     }
 
@@ -91,25 +106,28 @@ impl World {
         )
     }
 
-    /// Plays until the session is over or `most` steps were taken, and then to the end; gives the steps.
-    pub(crate) fn play(&mut self, most: usize) -> Held<usize> {
-        self.drain()?;
-        let (mut steps, mut idle) = (0, 0);
-        while steps < most && !self.inspector.is_over() {
-            self.busy = false;
-            self.step()?;
-            steps += usize::from(self.busy);
-            idle += usize::from(!self.busy);
-            // Where nobody says anything, time passes, and that is no step.
-            if idle > SESSION / 2 {
-                break;
-            }
-        }
-        self.conclude()?;
-        Ok(steps)
+    /// Whether the session is to be played on.
+    pub(crate) fn goes_on(&self) -> bool {
+        // Where nobody says anything, time passes, and that is no step.
+        !self.inspector.is_over() && self.steps < SESSION && self.idle <= SESSION / 2
     }
 
-    fn step(&mut self) -> Held {
+    /// Time has passed in other sessions.
+    pub(crate) fn catch_up(&mut self, now: Instant) -> Held {
+        self.now = self.now.max(now);
+        self.pass_time(true)
+    }
+
+    /// Something happens; true if it was a step.
+    pub(crate) fn step(&mut self) -> Held<bool> {
+        self.busy = false;
+        self.happen()?;
+        self.steps += usize::from(self.busy);
+        self.idle += usize::from(!self.busy);
+        Ok(self.busy)
+    }
+
+    fn happen(&mut self) -> Held {
         match self.chance.below(1000) {
             0..430 => self.deliver(Side::Client),
             430..860 => self.deliver(Side::Server),
@@ -369,7 +387,7 @@ impl World {
     }
 
     /// Both sides end, late answers come or never do, and the session must be over in bounded time.
-    fn conclude(&mut self) -> Held {
+    pub(crate) fn conclude(&mut self) -> Held {
         if self.chance.one_in(2) {
             self.answer_late()?;
         }
