@@ -18,13 +18,17 @@ use super::batch::{Batch, Place};
 use super::forward::Forwarder;
 use super::health::Counts;
 use super::lines::Lines;
-use super::{AuditError, Entry, Row, Store, agree, encode, notice};
+use super::{AuditError, Entry, Row, Store, StoreError, agree, encode, notice};
 
 /// Entries that go into one batch at most.
 const MAX_BATCH: usize = 512;
 
 /// Between two attempts at a write that failed.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// How long another process may lock the store before the record counts as failing: the lines have all
+/// meanwhile, and the queue takes more.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the end of the program waits for a write that fails.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,6 +73,8 @@ pub(super) struct Writer {
     /// The store is another one than before, and may lack what the file has.
     behind: bool,
     failing_since: Option<SystemTime>,
+    /// Since when the store is locked by another process.
+    locked_since: Option<Instant>,
     /// When to look at what is too old or too much, if no batch brings that about.
     retain_at: Instant,
     /// Whether the last look left something to take out.
@@ -104,6 +110,7 @@ impl Writer {
             stored: true,
             behind: false,
             failing_since: None,
+            locked_since: None,
             retain_at: Instant::now(),
             retain_more: true,
             retained_at: Instant::now(),
@@ -216,6 +223,9 @@ impl Writer {
         while let Err(error) = self.attempt() {
             self.wait(error, &mut deadline)?;
         }
+        if self.locked_since.take().is_some() && self.failing_since.is_none() {
+            tracing::warn!("the audit store is written again; nothing is missing in it");
+        }
         self.batch.quiet.clear();
         for row in self.batch.rows.drain(..) {
             for forwarder in &self.outputs.forwarders {
@@ -272,7 +282,8 @@ impl Writer {
         error: AuditError,
         deadline: &mut Option<Instant>,
     ) -> Result<(), AuditError> {
-        if self.failing_since.is_none() {
+        let passing = self.may_pass(&error);
+        if !passing && self.failing_since.is_none() {
             self.failing_since = Some(SystemTime::now());
             tracing::error!("the record cannot be kept: {error}");
         }
@@ -281,12 +292,30 @@ impl Writer {
         if ending && now >= *deadline.get_or_insert(now + FINISH_TIMEOUT) {
             return Err(self.give_up());
         }
-        self.tell.send_replace(Health::Failing(error));
+        if !passing {
+            self.tell.send_replace(Health::Failing(error));
+        }
         while let Ok(asked) = self.reopenings.try_recv() {
             self.reopen(asked);
         }
         thread::sleep(RETRY);
         Ok(())
+    }
+
+    /// Whether this is the store's lock, not held for too long so far; the lines have all.
+    fn may_pass(&mut self, error: &AuditError) -> bool {
+        if !matches!(error, AuditError::Store(StoreError::Locked { .. }))
+            || self.outputs.lines.waiting() > 0
+            || self.failing_since.is_some()
+        {
+            return false;
+        }
+        let since = *self.locked_since.get_or_insert_with(|| {
+            let patience = LOCK_PATIENCE.as_secs();
+            tracing::warn!("{error}; events wait for it for {patience} s");
+            Instant::now()
+        });
+        since.elapsed() < LOCK_PATIENCE
     }
 
     fn give_up(&mut self) -> AuditError {

@@ -25,10 +25,16 @@ pub(super) struct Flows {
     ended_order: VecDeque<(Flow, u32)>,
 }
 
+/// How late an event may be heard: a longer time between the kernel's word and the clock says that the
+/// clock was set.
+const MAX_LATENESS: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Copy, Debug)]
 struct Running {
     id: u32,
     seen_at: Instant,
+    /// When it began. Once told by the kernel's clock of the day, which may be set while it runs.
+    begun_at: Instant,
 }
 
 /// The time, on both clocks.
@@ -46,6 +52,19 @@ impl Now {
             instant: Instant::now(),
             wall: SystemTime::now(),
         }
+    }
+
+    /// A moment that the kernel wrote down, nanoseconds of the clock of the day; this one where it
+    /// wrote none, or where the clock was set since.
+    fn instant_of(&self, nanoseconds: Option<u64>) -> Instant {
+        let lateness = nanoseconds.and_then(|nanoseconds| {
+            let moment = UNIX_EPOCH.checked_add(Duration::from_nanos(nanoseconds))?;
+            let lateness = self.wall.duration_since(moment).ok()?;
+            (lateness <= MAX_LATENESS).then_some(lateness)
+        });
+        lateness
+            .and_then(|lateness| self.instant.checked_sub(lateness))
+            .unwrap_or(self.instant)
     }
 }
 
@@ -65,6 +84,7 @@ impl Flows {
                 Running {
                     id: entry.id,
                     seen_at: now.instant,
+                    begun_at: now.instant_of(entry.started),
                 },
             );
         }
@@ -145,8 +165,13 @@ impl Flows {
         FlowEvent::Closed {
             key: entry.flow.key,
             counters: entry.counters,
-            duration: duration(entry, now)
-                .or_else(|| Some(now.instant.saturating_duration_since(running?.seen_at))),
+            duration: match running {
+                Some(running) => {
+                    let ended_at = now.instant_of(entry.stopped);
+                    Some(ended_at.saturating_duration_since(running.begun_at))
+                }
+                None => duration(entry, now),
+            },
         }
     }
 
@@ -163,7 +188,8 @@ impl Flows {
     }
 }
 
-/// The kernel's own times, where it writes them down.
+/// The kernel's own times, where it writes them down: all there is of a connection that was not seen to
+/// begin.
 fn duration(entry: &Entry, now: Now) -> Option<Duration> {
     let start = Duration::from_nanos(entry.started?);
     let stop = match entry.stopped {
@@ -293,6 +319,35 @@ mod tests {
             panic!("no end was told");
         };
         assert_eq!(duration, Some(Duration::from_nanos(4_000)));
+    }
+
+    #[test]
+    fn the_clock_of_the_day_may_be_set_while_a_connection_runs() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let nanoseconds = |wall: SystemTime| {
+            let since = wall.duration_since(UNIX_EPOCH).unwrap();
+            Some(u64::try_from(since.as_nanos()).unwrap())
+        };
+        let began = now();
+        for ended in [began.wall + HOUR, began.wall - HOUR, began.wall] {
+            let mut flows = Flows::default();
+            let mut connection = entry(1, 1, TcpState::Running);
+            // Both were heard of two seconds late.
+            let late = Duration::from_secs(2);
+            connection.started = nanoseconds(began.wall - late);
+            flows.handle_new(&connection, began);
+            connection.stopped = nanoseconds(ended - late);
+            let lasted = Duration::from_secs(10);
+            let end = Now {
+                instant: began.instant + lasted,
+                wall: ended,
+            };
+            let Some(FlowEvent::Closed { duration, .. }) = flows.handle_destroyed(&connection, end)
+            else {
+                panic!("no end was told");
+            };
+            assert_eq!(duration, Some(lasted));
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Puts back what another program took away: the table after `nft flush ruleset`, the policy routing after
-//! `ip rule flush`.
+//! Puts back what another program took away: the table after `nft flush ruleset`, or where one of its rules is
+//! gone; the policy routing after `ip rule flush`.
 //!
 //! Looks once a second, because without the table no control connection is taken, and so nobody would
 //! notice by failing to open a pinhole; and at once when opening one fails for it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Handles of the rules that [`install`] made; empty where they are not known.
+    rules: BTreeSet<u64>,
     last: Option<Attempt>,
     stopped: bool,
 }
@@ -57,11 +60,15 @@ impl Healer {
             table: true,
             ..Presence::look(&settings)
         };
+        let state = State {
+            rules: rules_of(&settings).unwrap_or_default(),
+            ..State::default()
+        };
         Self {
             shared: Arc::new(Shared {
                 settings,
                 wanted,
-                state: Mutex::default(),
+                state: Mutex::new(state),
             }),
         }
     }
@@ -113,7 +120,9 @@ impl Shared {
         {
             return last.healed;
         }
-        let there = Presence::look(&self.settings);
+        let mut there = Presence::look(&self.settings);
+        // Rules that others add are theirs to answer for.
+        there.table &= rules_of(&self.settings).is_none_or(|rules| rules.is_superset(&state.rules));
         if there.has(self.wanted) && !table_failed {
             return true;
         }
@@ -131,6 +140,9 @@ impl Shared {
                     "what another program removed from the kernel could not be put back: {error}"
                 );
             }
+        }
+        if outcome.is_ok() && (!there.table || table_failed) {
+            state.rules = rules_of(&self.settings).unwrap_or_default();
         }
         state.last = Some(Attempt {
             at: Instant::now(),
@@ -158,6 +170,15 @@ impl Shared {
         routing::add(kernel, &mut notes)?;
         Ok(notes)
     }
+}
+
+/// Handles of the table's rules; `None` where nothing is known.
+fn rules_of(settings: &Settings) -> Option<BTreeSet<u64>> {
+    let connection = Connection::open(&settings.kernel.table);
+    connection
+        .and_then(|mut connection| connection.rules())
+        .ok()
+        .flatten()
 }
 
 impl Presence {

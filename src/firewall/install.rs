@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 
-use super::privilege::{nft_program, share_with_children};
+use super::privilege::{nft_program, not_permitted, share_with_children};
 use super::wire::Connection;
 use super::{FirewallError, Settings, routing, ruleset};
 use crate::config::Kernel;
@@ -147,9 +147,7 @@ fn load(table: &str, text: &str) -> Result<(), FirewallError> {
     }
     let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if stderr.contains("Operation not permitted") {
-        return Err(FirewallError::Unprivileged {
-            doing: "to change nftables",
-        });
+        return Err(not_permitted(table));
     }
     Err(FirewallError::NftRefused {
         table: table.to_owned(),

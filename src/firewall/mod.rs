@@ -74,6 +74,16 @@ pub enum FirewallError {
         /// What was being done.
         doing: &'static str,
     },
+    /// The table is another program's, or the privilege is one over another network namespace.
+    #[error(
+        "the kernel lets nobody but its owner change the table inet {table}: another program has made it \
+         with `flags owner` (`nft list table inet {table}` names it), or CAP_NET_ADMIN is not valid in \
+         this network namespace; end that program, or set `kernel: {{ table: … }}` to another name"
+    )]
+    Owned {
+        /// The table's name.
+        table: String,
+    },
     /// No `nft` program.
     #[error(
         "the program nft is neither in PATH nor in /usr/sbin; install the package nftables, 1.0.6 or later"

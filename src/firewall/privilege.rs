@@ -8,6 +8,8 @@ use rustix::thread::{
     CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities,
 };
 
+use super::FirewallError;
+
 /// What is missing to change nftables and routing, in one sentence for the operator; `None` if nothing is.
 pub fn missing_privilege() -> Option<String> {
     let held =
@@ -18,6 +20,18 @@ pub fn missing_privilege() -> Option<String> {
          `setcap cap_net_admin,cap_net_raw,cap_net_bind_service+ep /usr/bin/portcullis`, or use sudo"
             .to_owned()
     })
+}
+
+/// What EPERM from nftables means: with the privilege at hand, that the table is somebody else's.
+pub(super) fn not_permitted(table: &str) -> FirewallError {
+    match missing_privilege() {
+        Some(_) => FirewallError::Unprivileged {
+            doing: "to change nftables",
+        },
+        None => FirewallError::Owned {
+            table: table.to_owned(),
+        },
+    }
 }
 
 /// What is missing to install the table, in one sentence for the operator; `None` if `nft` is found.

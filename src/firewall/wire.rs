@@ -2,6 +2,7 @@
 //!
 //! Numbers are those of `include/uapi/linux/netfilter/nf_tables.h` and `nfnetlink.h`.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -10,13 +11,16 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::plan::{Change, Element};
-use crate::net::netlink::{self, ACK, Builder, CREATE, EXCLUSIVE, Family, REQUEST, messages};
+use crate::net::netlink::{
+    self, ACK, Builder, CREATE, DONE, DUMP, DUMP_INTERRUPTED, EXCLUSIVE, Family, REQUEST, messages,
+};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NFTABLES: u16 = 10 << 8;
 const GET_TABLE: u16 = NFTABLES | 1;
 const DELETE_TABLE: u16 = NFTABLES | 2;
+const GET_RULE: u16 = NFTABLES | 7;
 const NEW_ELEMENT: u16 = NFTABLES | 12;
 const DELETE_ELEMENT: u16 = NFTABLES | 14;
 /// Linux 6.3 and later: like a delete, and content where there is nothing to delete.
@@ -104,7 +108,7 @@ impl Connection {
     /// Opens the socket.
     pub(super) fn open(table: &str) -> io::Result<Self> {
         Ok(Self {
-            socket: netlink::Socket::open(Family::Netfilter, 0, ANSWER_TIMEOUT, widen)?,
+            socket: open_socket()?,
             table: table.to_owned(),
             builder: Builder::default(),
         })
@@ -113,7 +117,7 @@ impl Connection {
     /// Carries out `changes` in one transaction: all or none.
     ///
     /// # Errors
-    /// The first errno answered; `WouldBlock` where the answer did not come, and nothing is known.
+    /// The first errno answered; one that [`is_unknown`] where the answer was lost.
     pub(super) fn transact(&mut self, changes: &[Change], removal: Removal) -> io::Result<()> {
         self.batch(changes.len(), |builder, first, table| {
             for (sequence, change) in (first..).zip(changes) {
@@ -134,6 +138,70 @@ impl Connection {
         match asked {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(false),
             outcome => outcome.map(|()| true),
+        }
+    }
+
+    /// The handles of the table's rules: each is given once, so that a rule which was replaced is another
+    /// one. Empty where the table is dormant; `None` where rules changed meanwhile.
+    ///
+    /// # Errors
+    /// ENOENT where the table is gone.
+    pub(super) fn rules(&mut self) -> io::Result<Option<BTreeSet<u64>>> {
+        const DORMANT: u32 = 1;
+        if self.flags()? & DORMANT != 0 {
+            return Ok(Some(BTreeSet::new()));
+        }
+        let (sequence, table) = (self.socket.reserve(1), &self.table);
+        self.builder.clear();
+        let flags = REQUEST | DUMP;
+        self.builder
+            .message(GET_RULE, flags, sequence, &INET_HEADER, |builder| {
+                builder.text(1, table);
+            });
+        self.socket.send(self.builder.bytes())?;
+        let (mut rules, mut whole) = (BTreeSet::new(), true);
+        loop {
+            for message in messages(self.socket.receive()?) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                whole &= message.flags & DUMP_INTERRUPTED == 0;
+                match message.errno() {
+                    Some(0) if message.kind == DONE => return Ok(whole.then_some(rules)),
+                    Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    // NFTA_RULE_HANDLE, a u64 in network order.
+                    None => rules.extend(message.attributes(4).find_map(|(kind, value)| {
+                        let bytes = value.first_chunk().filter(|_| kind == 3)?;
+                        Some(u64::from_be_bytes(*bytes))
+                    })),
+                }
+            }
+        }
+    }
+
+    /// NFTA_TABLE_FLAGS, a u32 in network order.
+    fn flags(&mut self) -> io::Result<u32> {
+        let (sequence, table) = (self.socket.reserve(1), &self.table);
+        self.builder.clear();
+        self.builder
+            .message(GET_TABLE, REQUEST, sequence, &INET_HEADER, |builder| {
+                builder.text(1, table);
+            });
+        self.socket.send(self.builder.bytes())?;
+        loop {
+            for message in messages(self.socket.receive()?) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if let Some(errno) = message.errno() {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                let flags = message
+                    .attributes(4)
+                    .find(|&(kind, _)| kind == 2)
+                    .and_then(|(_, value)| Some(u32::from_be_bytes(*value.first_chunk()?)));
+                return Ok(flags.unwrap_or(0));
+            }
         }
     }
 
@@ -166,8 +234,19 @@ impl Connection {
         fill(&mut self.builder, begin + 1, &self.table);
         self.builder
             .message(BATCH_END, REQUEST, end, &BATCH_HEADER, |_| ());
-        self.socket.send(self.builder.bytes())?;
-        self.await_answers(begin, end)
+        let sent = self.socket.send(self.builder.bytes());
+        let outcome = sent.and_then(|()| self.await_answers(begin, end));
+        if let Err(error) = &outcome
+            && is_unknown(error)
+        {
+            // Answers are there when the call to send returns: a socket that lacks one lost it, and may
+            // lose the next. What comes late on it is nobody's.
+            match open_socket() {
+                Ok(socket) => self.socket = socket,
+                Err(error) => tracing::debug!(%error, "The netlink socket is not replaced"),
+            }
+        }
+        outcome
     }
 
     /// Waits for the answer to every message between `begin` and `end`.
@@ -196,6 +275,18 @@ impl Connection {
         }
         refused.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
+}
+
+/// Whether nobody knows if the changes were made: the answer was lost.
+pub(super) fn is_unknown(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AGAIN | Errno::NOBUFS)
+    )
+}
+
+fn open_socket() -> io::Result<netlink::Socket> {
+    netlink::Socket::open(Family::Netfilter, 0, ANSWER_TIMEOUT, widen)
 }
 
 fn widen(fd: &OwnedFd) -> io::Result<()> {

@@ -12,8 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::FirewallError;
 use super::plan::Change;
+use super::privilege::not_permitted;
 use super::subject::Subject;
-use super::wire::{Connection, Removal};
+use super::wire::{Connection, Removal, is_unknown};
 
 /// Requests carried out in one transaction; at most four changes each, whose 256 answers fit the
 /// smallest receive buffer.
@@ -148,7 +149,7 @@ impl Worker {
         if is(&error, Errno::NFILE) {
             return self.wait_for_room(request);
         }
-        if is(&error, Errno::AGAIN) {
+        if is_unknown(&error) {
             // Nobody knows whether it is open; it must not be.
             let _ = self.close(&request.subject);
         }
@@ -264,9 +265,7 @@ fn answer_close(
 
 fn refusal(doing: &'static str, table: &str, subject: Subject, source: io::Error) -> FirewallError {
     if is(&source, Errno::PERM) {
-        return FirewallError::Unprivileged {
-            doing: "to change nftables",
-        };
+        return not_permitted(table);
     }
     if is(&source, Errno::NOENT) {
         return FirewallError::TableMissing {

@@ -183,7 +183,12 @@ impl Lab {
             "--ambient-caps=-all",
             "--no-new-privs",
         ];
-        Gate::start(self, &wrapped, config, policy)
+        self.portcullis_under(&wrapped, config, policy)
+    }
+
+    /// The same, started by a program with arguments, such as `env` with a variable.
+    pub(crate) fn portcullis_under(&self, wrapped: &[&str], config: &str, policy: &str) -> Gate {
+        Gate::start(self, wrapped, config, policy)
     }
 
     /// Runs a shell command on the edge that has to end by itself, `PORTCULLIS` in it being the program and

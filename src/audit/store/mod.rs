@@ -101,6 +101,12 @@ pub enum StoreError {
         /// What SQLite said.
         reason: String,
     },
+    /// Another process has locked it; the events are kept and tried again.
+    #[error("audit store {} is locked by another process", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
     /// It does not answer.
     #[error("audit store {} cannot be read: {reason}", path.display())]
     Unread {
@@ -124,6 +130,12 @@ impl StoreError {
     }
 
     fn unwritten(path: &Path, error: &rusqlite::Error) -> Self {
+        if let Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) = error.sqlite_error_code()
+        {
+            return Self::Locked {
+                path: path.to_owned(),
+            };
+        }
         Self::unusable(path, error).unwrap_or_else(|| Self::Unwritten {
             path: path.to_owned(),
             reason: error.to_string(),
@@ -162,6 +174,7 @@ impl StoreError {
             | Self::Unopened { .. }
             | Self::OlderSchema { .. }
             | Self::Unwritten { .. }
+            | Self::Locked { .. }
             | Self::Unread { .. } => false,
         }
     }

@@ -1,0 +1,221 @@
+//! The kernel says no, or nothing, or late: full sets, lost answers, a table of somebody else's, a long lock.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::ground::{
+    installed, logged_in, open_elements, python, server_with_a_file, transfers_work, wait_for_log,
+    wait_until_closed,
+};
+use crate::lab::{Lab, Peer, wait_until};
+
+crate::claims![
+    a_transfer_waits_for_room_in_a_full_set,
+    a_set_that_stays_full_is_told_and_passes,
+    a_lost_answer_opens_nothing_and_its_socket_is_replaced,
+    answers_that_do_not_fit_are_asked_for_again,
+    transfers_wait_while_another_program_holds_the_ruleset,
+    a_table_that_another_program_owns_is_told_and_taken_back,
+    without_its_keeper_a_flush_is_told_and_a_restart_mends_it,
+];
+
+/// Few enough that the sets have their smallest size, 1024.
+const FEW: &str = "limits: { pinholes: 10 }\n";
+
+/// A published server whose control connections need nothing from the table.
+const SEEN_AS_EDGE: &str = r#"listeners:
+  - name: published
+    published: { listen: ["198.51.100.1:21", "[2001:db8:51::1]:21"], server: ["10.70.0.2:21", "[fd70::2]:21"] }
+    server-sees: edge
+    rules: policy.yaml
+audit: { output: AUDIT }
+"#;
+
+const ALL: &str = "rules: [ { id: all, allow: true } ]\n";
+
+/// Fills a set from outside.
+fn fill(lab: &Lab, seconds: u32) {
+    let command = format!(
+        "for i in $(seq 0 1023); do echo \"add element inet portcullis admit4 \
+         {{ 10.9.0.1 . 10.9.0.2 . $((1024 + i)) timeout {seconds}s }}\"; done | nft -f -"
+    );
+    let filled = lab.edge.sh(&command);
+    assert!(filled.status.success(), "{filled:?}");
+}
+
+fn a_transfer_waits_for_room_in_a_full_set() {
+    let lab = Lab::behind_nat();
+    let _server = server_with_a_file(&lab);
+    let gate = lab.gate_with(FEW);
+    let mut client = logged_in(&lab);
+    fill(&lab, 1);
+
+    let url = "ftp://198.51.100.20/small";
+    let got = lab.client(&format!("curl -sS -m 15 {url}"));
+    assert_eq!(got, "content");
+    client.ask("EPSV", "229");
+    assert!(!gate.output().contains("had no room"));
+}
+
+fn a_set_that_stays_full_is_told_and_passes() {
+    let lab = Lab::behind_nat();
+    let _server = server_with_a_file(&lab);
+    let gate = lab.gate_with(FEW);
+    let mut client = logged_in(&lab);
+    fill(&lab, 6);
+
+    client.ask("EPSV", "425");
+    wait_for_log(&gate, "had no room", 1);
+    assert!(gate.output().contains("raise the limit on pinholes"));
+    gate.event("pinhole-refused");
+
+    wait_until("room", || {
+        client.say("EPSV");
+        let answer = client.hear().unwrap();
+        answer.starts_with("229").then_some(())
+    });
+    transfers_work(&lab);
+}
+
+fn a_lost_answer_opens_nothing_and_its_socket_is_replaced() {
+    let lab = Lab::behind_nat();
+    let _server = server_with_a_file(&lab);
+    let gate = lab.gate();
+    let mut client = logged_in(&lab);
+    let muted = python(&lab, "break_socket.py", &format!("{} mute", gate.pid()));
+    assert!(muted.status.success(), "{muted:?}");
+
+    client.ask("EPSV", "425");
+
+    wait_for_log(&gate, "pinhole not opened", 1);
+    wait_until_closed(&lab);
+    client.ask("EPSV", "229");
+    transfers_work(&lab);
+}
+
+fn answers_that_do_not_fit_are_asked_for_again() {
+    let lab = Lab::behind_nat();
+    let _server = server_with_a_file(&lab);
+    let gate = lab.gate();
+    let mut clients: Vec<Peer> = (0..24).map(|_| logged_in(&lab)).collect();
+    let narrowed = python(&lab, "break_socket.py", &format!("{} narrow", gate.pid()));
+    assert!(narrowed.status.success(), "{narrowed:?}");
+    let mut holding = hold_ruleset(&lab, 2);
+
+    // While the ruleset is held all of these gather, and go to the kernel together.
+    for _ in 0..8 {
+        for client in &mut clients {
+            client.say("EPSV");
+        }
+        for client in &mut clients {
+            client.expect("229");
+        }
+    }
+
+    holding.wait().unwrap();
+    wait_for_log(&gate, "Retrying a failed batch", 1);
+    assert!(gate.output().contains("No buffer space available"));
+    transfers_work(&lab);
+    for client in &mut clients {
+        client.ask("QUIT", "221");
+    }
+    drop(clients);
+    wait_until_closed(&lab);
+}
+
+/// Starts another program that replaces 100,000 elements this many times, each time with the ruleset locked.
+fn hold_ruleset(lab: &Lab, times: u32) -> std::process::Child {
+    let text = lab.dir.join("big.nft");
+    let elements: Vec<String> = (0..100_000_u32)
+        .map(|i| std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string())
+        .collect();
+    std::fs::write(
+        &text,
+        format!(
+            "add table inet big\nadd set inet big s {{ type ipv4_addr; }}\nflush set inet big s\n\
+             add element inet big s {{ {} }}\n",
+            elements.join(", ")
+        ),
+    )
+    .unwrap();
+    let text = text.display();
+    let command = format!("for i in $(seq {times}); do nft -f {text} || exit; done");
+    let mut holding = lab.edge.command("sh");
+    holding.args(["-c", &command]).spawn().unwrap()
+}
+
+fn transfers_wait_while_another_program_holds_the_ruleset() {
+    let lab = Lab::behind_nat();
+    let _server = server_with_a_file(&lab);
+    let gate = lab.gate();
+    let mut holding = hold_ruleset(&lab, 4);
+    let mut count = 0;
+    while holding.try_wait().unwrap().is_none() {
+        let got = lab.client("curl -sS -m 15 ftp://198.51.100.20/small");
+        assert_eq!(got, "content");
+        count += 1;
+    }
+    assert!(holding.wait().unwrap().success());
+    assert!(count > 0);
+    assert!(!gate.output().contains("pinhole not opened"));
+    assert!(!gate.output().contains("put back"));
+}
+
+fn a_table_that_another_program_owns_is_told_and_taken_back() {
+    let lab = Lab::published();
+    let _server = server_with_a_file(&lab);
+    // A leg that has the client's address would stand still without the table.
+    let gate = lab.portcullis(SEEN_AS_EDGE, ALL);
+    let mut client = logged_in(&lab);
+    let mut owner = lab.edge.command("nft");
+    let mut owner = owner
+        .arg("-i")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut orders = owner.stdin.take().unwrap();
+    orders
+        .write_all(b"delete table inet portcullis; add table inet portcullis { flags owner; }\n")
+        .unwrap();
+    wait_for_log(&gate, "another program has made it", 1);
+
+    client.ask("EPSV", "425");
+    client.ask("NOOP", "200");
+    let tried = gate.output().matches("could not be put back").count();
+    assert_eq!(tried, 1, "it is told once");
+
+    // Its table goes with it.
+    drop(orders);
+    owner.wait().unwrap();
+    wait_for_log(&gate, "is put back", 1);
+    client.ask("EPSV", "229");
+    transfers_work(&lab);
+    assert!(gate.terminate().success());
+    assert_eq!(lab.kernel_state(), Vec::<String>::new());
+}
+
+fn without_its_keeper_a_flush_is_told_and_a_restart_mends_it() {
+    let lab = Lab::published();
+    let _server = server_with_a_file(&lab);
+    let gate = lab.portcullis(SEEN_AS_EDGE, ALL);
+    let mut client = logged_in(&lab);
+    let children = format!("/proc/{0}/task/{0}/children", gate.pid());
+    let keeper = std::fs::read_to_string(children).unwrap();
+    lab.edge.sh(&format!("kill -9 {keeper}"));
+    wait_for_log(&gate, "restart portcullis", 1);
+    client.ask("EPSV", "229");
+    assert!(open_elements(&lab) > 0, "it opens and closes as ever");
+
+    lab.edge.sh("nft flush ruleset");
+    client.ask("EPSV", "425");
+    client.ask("QUIT", "221");
+    let stopped = gate.terminate();
+
+    assert!(stopped.success(), "{stopped:?}");
+    let gate = lab.portcullis(SEEN_AS_EDGE, ALL);
+    assert_eq!(installed(&lab), [1, 1, 1]);
+    transfers_work(&lab);
+    assert!(gate.terminate().success());
+    assert_eq!(lab.kernel_state(), Vec::<String>::new());
+}
