@@ -57,6 +57,13 @@ pub struct Seldom {
 }
 
 impl Seldom {
+    /// Nothing was told so far.
+    pub const fn new() -> Self {
+        Self {
+            last: Mutex::new((None, 0)),
+        }
+    }
+
     /// Counts one time at `now`; gives how many times went untold since the last line, where one is due.
     pub fn due(&self, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
