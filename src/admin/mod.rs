@@ -26,7 +26,6 @@ use crate::monitor::{Monitor, RulesLoaded};
 
 pub use auth::MIN_TOKEN;
 pub use client::{Client, ClientError};
-pub use places::MAX_CONNECTIONS;
 pub use serve::{Admin, AdminError};
 
 /// Questions to the store that are answered at one time; the next ones wait.

@@ -1,20 +1,21 @@
 //! Who is connected: a bounded number of places, of which the one that nobody misses is taken where all are in use.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::monitor::{AdminConnected, AdminSide, Monitor};
-
-/// Connections at one time, on socket and page each.
-pub const MAX_CONNECTIONS: usize = 64;
+use crate::net::Shortage;
 
 /// The places of one listener.
 #[derive(Debug)]
 pub(super) struct Places {
     side: AdminSide,
+    /// Connections at one time.
+    room: usize,
     monitor: Arc<Monitor>,
     taken: Mutex<Taken>,
     freed: Notify,
@@ -51,9 +52,10 @@ pub(super) struct Place {
 pub(super) struct Busy(Arc<Place>);
 
 impl Places {
-    pub(super) fn new(side: AdminSide, monitor: Arc<Monitor>) -> Arc<Self> {
+    pub(super) fn new(side: AdminSide, room: usize, monitor: Arc<Monitor>) -> Arc<Self> {
         Arc::new(Self {
             side,
+            room,
             monitor,
             taken: Mutex::default(),
             freed: Notify::new(),
@@ -76,9 +78,14 @@ impl Places {
         }
     }
 
+    /// A connection to this side could not be taken.
+    pub(super) fn accept_failed(&self, error: &io::Error) {
+        self.monitor.accept_failed(Shortage::of(error));
+    }
+
     fn try_take(&self) -> Option<u64> {
         let mut taken = self.lock();
-        if taken.seats.len() >= MAX_CONNECTIONS {
+        if taken.seats.len() >= self.room {
             let idle = taken.seats.iter().filter(|(_, seat)| !seat.busy);
             let first = idle.min_by_key(|(_, seat)| (seat.trusted, seat.active));
             let id = first.map(|(id, _)| *id)?;
@@ -161,6 +168,8 @@ mod tests {
 
     use super::*;
 
+    const ROOM: usize = 64;
+
     /// A connection that does nothing.
     struct Silent {
         place: Arc<Place>,
@@ -183,12 +192,12 @@ mod tests {
 
     fn places(side: AdminSide) -> Arc<Places> {
         let monitor = Monitor::new(SystemTime::UNIX_EPOCH, &Limits::default());
-        Places::new(side, Arc::new(monitor))
+        Places::new(side, ROOM, Arc::new(monitor))
     }
 
     async fn full(places: &Arc<Places>) -> Vec<Silent> {
         let mut all = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
+        for _ in 0..ROOM {
             all.push(Silent::on(places).await);
         }
         all

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{Router, middleware};
 use hyper::Request;
@@ -23,6 +23,7 @@ use tokio::time;
 
 use crate::config::{AdminSettings, SocketSettings};
 use crate::monitor::AdminSide;
+use crate::net::{Seldom, failed_for_one};
 
 use super::auth::Keeper;
 use super::places::{Place, Places};
@@ -77,6 +78,8 @@ pub enum AdminError {
 pub struct Admin {
     socket: Option<(std::os::unix::net::UnixListener, PathBuf)>,
     page: Option<(std::net::TcpListener, Keeper)>,
+    /// Connections at one time, to each.
+    connections: usize,
 }
 
 impl Admin {
@@ -103,6 +106,7 @@ impl Admin {
         Ok(Self {
             socket,
             page: page.transpose()?,
+            connections: settings.connections,
         })
     }
 
@@ -111,13 +115,14 @@ impl Admin {
         let monitor = Arc::clone(&sources.monitor);
         let state = State::new(sources);
         let api = routes::api(state.clone());
+        let room = self.connections;
         let (socket, path) = self.socket.unzip();
         let on_socket = async {
             match socket.map(UnixListener::from_std).transpose() {
                 Ok(None) => {}
                 Ok(Some(listener)) => {
                     let api = api.clone().layer(middleware::from_fn(routes::trusted));
-                    let places = Places::new(AdminSide::Socket, Arc::clone(&monitor));
+                    let places = Places::new(AdminSide::Socket, room, Arc::clone(&monitor));
                     take_unix(&listener, &api, places).await;
                 }
                 Err(error) => tracing::error!("the admin socket cannot be served: {error}"),
@@ -127,7 +132,7 @@ impl Admin {
             if let Some((listener, keeper)) = self.page {
                 let door = Door::new(keeper, Arc::clone(&monitor));
                 let guarded = routes::guarded(api.clone(), page::routes(), door);
-                let places = Places::new(AdminSide::Page, Arc::clone(&monitor));
+                let places = Places::new(AdminSide::Page, room, Arc::clone(&monitor));
                 match TcpListener::from_std(listener) {
                     Ok(listener) => take_tcp(&listener, &guarded, places).await,
                     Err(error) => tracing::error!("the page cannot be served: {error}"),
@@ -148,25 +153,34 @@ impl Admin {
 }
 
 async fn take_unix(listener: &UnixListener, router: &Router, places: Arc<Places>) {
+    let log = Seldom::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => spawn(stream, router.clone(), places.take().await),
-            Err(error) => pause(&error).await,
+            Err(error) => pause(&error, &places, &log).await,
         }
     }
 }
 
 async fn take_tcp(listener: &TcpListener, router: &Router, places: Arc<Places>) {
+    let log = Seldom::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => spawn(stream, router.clone(), places.take().await),
-            Err(error) => pause(&error).await,
+            Err(error) => pause(&error, &places, &log).await,
         }
     }
 }
 
-async fn pause(error: &io::Error) {
-    tracing::warn!(%error, "a connection to the page or the admin socket was not taken");
+/// Whoever asks waits until there is room again.
+async fn pause(error: &io::Error, places: &Places, log: &Seldom) {
+    if failed_for_one(error) {
+        return;
+    }
+    places.accept_failed(error);
+    if let Some(untold) = log.due(Instant::now()) {
+        tracing::warn!(%error, untold, "connections to the page or the admin socket cannot be taken");
+    }
     time::sleep(ACCEPT_PAUSE).await;
 }
 

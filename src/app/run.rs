@@ -36,7 +36,7 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     if needs_kernel && let Some(missing) = firewall::missing_privilege() {
         return Err(anyhow!(missing));
     }
-    raise_file_limit();
+    raise_file_limit(config.limits.sessions);
     // On this thread alone, and before anything is in the kernel: a signal that nobody takes would leave
     // it there.
     let own = runtime::Builder::new_current_thread()
@@ -239,6 +239,9 @@ fn described(kind: &ListenerKind) -> (&'static str, String) {
     }
 }
 
+/// Files that are open beside the sockets of sessions, some to spare.
+const OTHER_FILES: u64 = 64;
+
 /// How long what runs beside the sessions may take to end once the record is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -281,7 +284,7 @@ fn firewall_settings(config: &Config) -> firewall::Settings {
 }
 
 /// Two sockets a session and one a pinhole: as many files as the system lets us have.
-fn raise_file_limit() {
+fn raise_file_limit(sessions: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -289,6 +292,16 @@ fn raise_file_limit() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit on open files stays at {:?}", limit.current);
+    }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let wanted = u64::try_from(sessions)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(2);
+    if files < wanted.saturating_add(OTHER_FILES) {
+        tracing::warn!(
+            "{files} files may be open, too few for {sessions} sessions of two sockets each: raise LimitNOFILE, \
+             or lower `limits: sessions`; clients that there is no file for are answered 421"
+        );
     }
 }
 

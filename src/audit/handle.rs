@@ -19,9 +19,6 @@ use super::lines::Lines;
 use super::writer::{Health, Outputs, Writer};
 use super::{Entry, Store, StoreError};
 
-/// Entries that wait for the writer; when it is full, sessions wait.
-pub const QUEUE: usize = 4096;
-
 /// Requests to open the file again that wait for the writer.
 const MAX_REOPENINGS: usize = 4;
 
@@ -110,7 +107,7 @@ impl Audit {
             store,
             forwarders,
         };
-        Self::start(outputs, settings.on_failure)
+        Self::start(outputs, settings.on_failure, settings.queue)
     }
 
     /// Opens a file, created with mode 0640, and starts its writer.
@@ -165,14 +162,16 @@ impl Audit {
 
     /// How many of the accepted entries are written: the file has the line, and the store, where
     /// there is one, has committed the event. What is written survives the end of the process,
-    /// however it ends. A quiet decision is written once the store has counted it; at most 4,608 accepted entries (the queue and one batch) are not written.
+    /// however it ends. A quiet decision is written once the store has counted it; at most `audit: queue` and one
+    /// batch of accepted entries are not written.
     pub fn written(&self) -> u64 {
         self.counts.written.load(Ordering::Acquire)
     }
 
     /// Says how the record is doing. Cheap, at any time: it waits for nothing.
     pub fn health(&self) -> RecordHealth {
-        self.counts.health(&self.health.borrow())
+        self.counts
+            .health(&self.health.borrow(), self.entries.max_capacity())
     }
 
     /// Opens the file of the EVE lines again, after a rotation has moved it away. Lines accepted
@@ -203,8 +202,13 @@ impl Audit {
         }
     }
 
-    pub(super) fn start(outputs: Outputs, on_failure: OnFailure) -> Result<Self, AuditError> {
-        let (entries, queue) = mpsc::channel(QUEUE);
+    /// Starts a writer for which at most `room` entries wait; when it is full, sessions wait too.
+    pub(super) fn start(
+        outputs: Outputs,
+        on_failure: OnFailure,
+        room: usize,
+    ) -> Result<Self, AuditError> {
+        let (entries, queue) = mpsc::channel(room.max(1));
         let (tell, health) = watch::channel(Health::Writing);
         let (stop, stopped) = watch::channel(false);
         let (reopenings, reopen) = mpsc::channel(MAX_REOPENINGS);

@@ -11,9 +11,10 @@ pub struct RecordHealth {
     pub state: RecordState,
     /// What is wrong; `None` while it is kept, and after an end with all written.
     pub error: Option<String>,
-    /// Accepted entries that are not written so far: those in the queue and the batch at hand, at most
-    /// 4,608.
+    /// Accepted entries that are not written so far: those in the queue and the batch at hand.
     pub waiting: u64,
+    /// Entries that the queue holds at most (`audit: queue`).
+    pub queue: usize,
     /// Entries written since the start, quiet decisions among them.
     pub written: u64,
     /// Entries since the start that went unrecorded under `on-failure: allow`.
@@ -58,7 +59,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Says how the record is doing.
-    pub(super) fn health(&self, health: &Health) -> RecordHealth {
+    pub(super) fn health(&self, health: &Health, queue: usize) -> RecordHealth {
         let (state, error) = match health {
             Health::Writing => (RecordState::Writing, None),
             Health::Failing(error) => (RecordState::Failing, Some(error)),
@@ -71,6 +72,7 @@ impl Counts {
             state,
             error: error.map(ToString::to_string),
             waiting: accepted.saturating_sub(written),
+            queue,
             written,
             unrecorded: self.ever_unrecorded.load(Ordering::Relaxed),
         }

@@ -26,7 +26,7 @@ use std::time::SystemTime;
 use crate::inspect::Record;
 
 pub use encode::encode;
-pub use handle::{Audit, AuditError, QUEUE};
+pub use handle::{Audit, AuditError};
 pub use health::{RecordHealth, RecordState};
 pub use replay::{Change, Comparison, Found, Replay};
 pub use row::{Row, micros, time_of};

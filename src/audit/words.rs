@@ -72,7 +72,10 @@ pub(super) fn session_end(reason: &EndReason) -> String {
         EndReason::Idle => "idle".to_owned(),
         EndReason::Violation => "violation".to_owned(),
         EndReason::ConnectFailed(why) => format!("connect_failed: {why}"),
+        EndReason::LoginTimeout => "login_timeout".to_owned(),
         EndReason::TooManySessions => "too_many_sessions".to_owned(),
+        EndReason::SessionRate => "session_rate".to_owned(),
+        EndReason::NoResources => "no_resources".to_owned(),
         EndReason::Stopping => "stopping".to_owned(),
         EndReason::AuditFailed => "audit_failed".to_owned(),
     }
@@ -81,11 +84,13 @@ pub(super) fn session_end(reason: &EndReason) -> String {
 /// `flow.reason` in the words of EVE, where one of them fits.
 pub(super) fn flow_end(reason: &EndReason) -> Option<&'static str> {
     match reason {
-        EndReason::Idle => Some("timeout"),
+        EndReason::Idle | EndReason::LoginTimeout => Some("timeout"),
         EndReason::Stopping => Some("shutdown"),
-        EndReason::Violation | EndReason::TooManySessions | EndReason::AuditFailed => {
-            Some("forced")
-        }
+        EndReason::Violation
+        | EndReason::TooManySessions
+        | EndReason::SessionRate
+        | EndReason::NoResources
+        | EndReason::AuditFailed => Some("forced"),
         EndReason::ClientClosed
         | EndReason::ServerClosed
         | EndReason::ClientReset

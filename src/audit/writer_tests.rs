@@ -93,7 +93,7 @@ fn start(disk: &Disk, store: Option<Store>, on_failure: OnFailure) -> Audit {
         store,
         forwarders: Vec::new(),
     };
-    Audit::start(outputs, on_failure).unwrap()
+    Audit::start(outputs, on_failure, 4096).unwrap()
 }
 
 fn folder(name: &str) -> PathBuf {

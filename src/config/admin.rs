@@ -8,13 +8,31 @@ use crate::yaml::{Node, Report, quoted};
 use super::keys;
 
 /// How a running gate is asked; the default is not at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSettings {
     /// The unix socket of `portcullis sessions`, `pinholes`, `top` and `reload`.
     pub socket: Option<SocketSettings>,
     /// The page and the metrics over TCP.
     pub page: Option<PageSettings>,
+    /// Connections at one time, to socket and page each; the idlest makes room. 1 to 10,000. Default: 64.
+    pub connections: usize,
 }
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            page: None,
+            connections: DEFAULT_CONNECTIONS,
+        }
+    }
+}
+
+/// Connections to socket and page each, where the file does not say.
+const DEFAULT_CONNECTIONS: usize = 64;
+
+/// Connections to socket and page each at most.
+pub(super) const MAX_CONNECTIONS: u64 = 10_000;
 
 /// The unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +87,11 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<AdminSettings> {
         let example = "/var/lib/portcullis/page.token";
         absolute(node, "`token-file`", example, report)
     });
+    let connections = map.integer("connections", report);
+    let connections = connections.and_then(|number| usize::try_from(number).ok());
     map.finish(report);
     Some(AdminSettings {
+        connections: connections.unwrap_or(DEFAULT_CONNECTIONS),
         socket: socket.flatten(),
         page: page
             .flatten()

@@ -10,8 +10,15 @@ use super::{AuditOutput, keys};
 /// A day, the unit of keeping.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Events that may wait for the writer where the file does not say.
+const DEFAULT_QUEUE: usize = 4096;
+
 /// The store keeps at least this, 10 MB: under it nothing of use would stay.
 const MIN_KEEP_SIZE: u64 = 10_000_000;
+
+/// Events that may wait for the writer at least, and at most: each takes up to some kilobytes.
+pub(super) const MIN_QUEUE: u64 = 16;
+pub(super) const MAX_QUEUE: u64 = 1_000_000;
 
 /// Where the record goes, and what follows where it cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +29,9 @@ pub struct AuditSettings {
     pub store: Option<StoreSettings>,
     /// What follows where the record cannot be kept. Default: deny.
     pub on_failure: OnFailure,
+    /// Events that may wait for the writer; at that number sessions wait for it too. 16 to 1,000,000.
+    /// Default: 4,096.
+    pub queue: usize,
     /// A syslog peer that gets a copy of the lines.
     pub syslog: Option<SyslogPeer>,
     /// Whether the journal gets a copy of the lines. Default: no.
@@ -35,6 +45,7 @@ impl AuditSettings {
             output,
             store: None,
             on_failure: OnFailure::Deny,
+            queue: DEFAULT_QUEUE,
             syslog: None,
             journald: false,
         }
@@ -107,6 +118,8 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<AuditSettings> {
         let words = [("deny", OnFailure::Deny), ("allow", OnFailure::Allow)];
         report.choice(node, "`on-failure`", &words)
     });
+    let queue = map.integer("queue", report);
+    let queue = queue.and_then(|number| usize::try_from(number).ok());
     let syslog = map.optional("syslog");
     let syslog = syslog.and_then(|node| syslog_peer(node, report));
     let journald = map.optional("journald");
@@ -123,6 +136,7 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<AuditSettings> {
         output: output?,
         store,
         on_failure: on_failure.unwrap_or_default(),
+        queue: queue.unwrap_or(DEFAULT_QUEUE),
         syslog,
         journald: journald.unwrap_or(false),
     })

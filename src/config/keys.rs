@@ -5,10 +5,15 @@ use std::sync::LazyLock;
 use crate::rules::DataPath;
 use crate::yaml::{Key, Section, Shape};
 
+use super::admin::MAX_CONNECTIONS;
+use super::audit::{MAX_QUEUE, MIN_QUEUE};
 use super::settings::MAX_COUNT;
 
 /// A mark: value/mask, decimal or hexadecimal.
 const MARK: &str = "^(0x[0-9a-fA-F]+|[0-9]+)/(0x[0-9a-fA-F]+|[0-9]+)$";
+
+/// A rate: a number from 1, a stroke and a unit of time.
+const RATE: &str = "^[1-9][0-9]*/(s|min|h|day)$";
 
 /// The whole file.
 pub(super) static CONFIGURATION: LazyLock<Section> = LazyLock::new(|| {
@@ -130,9 +135,15 @@ pub(super) static PUBLISHED: LazyLock<Section> = LazyLock::new(|| {
 /// `limits`.
 pub(super) static LIMITS: LazyLock<Section> = LazyLock::new(|| {
     let count = |name, about| Key::optional(name, Shape::Integer(1, MAX_COUNT), about);
+    let rate = |name, about| Key::optional(name, Shape::Pattern(RATE), about);
     Section::new(vec![
         count("sessions", "Sessions at one time."),
         count("sessions-per-client", "Sessions at one time of one client."),
+        rate("session-rate", "Sessions that may begin in so long."),
+        rate(
+            "session-rate-per-client",
+            "Sessions of one client that may begin in so long.",
+        ),
         count("pinholes", "Pinholes open at one time."),
         count(
             "pinholes-per-client",
@@ -147,6 +158,11 @@ pub(super) static LIMITS: LazyLock<Section> = LazyLock::new(|| {
             "connect-timeout",
             Shape::Duration,
             "How long connecting may take.",
+        ),
+        Key::optional(
+            "login-timeout",
+            Shape::Duration,
+            "How long a client may take to log in.",
         ),
         Key::optional(
             "idle-timeout",
@@ -186,6 +202,11 @@ pub(super) static AUDIT: LazyLock<Section> = LazyLock::new(|| {
             "What follows where the record cannot be kept.",
         ),
         Key::optional(
+            "queue",
+            Shape::Integer(MIN_QUEUE, MAX_QUEUE),
+            "Events that may wait for the writer.",
+        ),
+        Key::optional(
             "syslog",
             Shape::Pattern("^(udp://|tcp://|unix:/)."),
             "A syslog peer that gets a copy: udp://, tcp:// or unix:.",
@@ -220,6 +241,11 @@ pub(super) static ADMIN: LazyLock<Section> = LazyLock::new(|| {
             "token-file",
             Shape::Pattern("^/"),
             "The file with the token that opens the page.",
+        ),
+        Key::optional(
+            "connections",
+            Shape::Integer(1, MAX_CONNECTIONS),
+            "Connections at one time, to socket and page each.",
         ),
     ])
 });

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{DataPath, Policy, Window};
+use crate::rules::{DataPath, Period, Policy, Rate, Window};
 
 mod admin;
 mod audit;
@@ -153,6 +153,10 @@ pub struct Limits {
     pub sessions: usize,
     /// Sessions at one time of one client address. Default: 100.
     pub sessions_per_client: usize,
+    /// Sessions that may begin in so long; the next is answered 421. Default: 200/s.
+    pub session_rate: Rate,
+    /// The same for one client address. Default: 20/s.
+    pub session_rate_per_client: Rate,
     /// Pinholes open at one time. 1 to 1,000,000. Default: 10,000.
     pub pinholes: usize,
     /// Pinholes open at one time for one client address. Default: 100.
@@ -161,6 +165,8 @@ pub struct Limits {
     pub pinhole_lifetime: Duration,
     /// How long connecting to a server may take. 1 s to 5 min. Default: 10 s.
     pub connect_timeout: Duration,
+    /// How long a client may take to log in, where its commands can be read. 1 s to 1 h. Default: 120 s.
+    pub login_timeout: Duration,
     /// How long a control connection may be silent while no transfer runs. 5 s to 24 h. Default: 15 min.
     pub idle_timeout: Duration,
 }
@@ -203,10 +209,19 @@ impl Default for Limits {
         Self {
             sessions: 10_000,
             sessions_per_client: 100,
+            session_rate: Rate {
+                count: 200,
+                period: Period::Second,
+            },
+            session_rate_per_client: Rate {
+                count: 20,
+                period: Period::Second,
+            },
             pinholes: 10_000,
             pinholes_per_client: 100,
             pinhole_lifetime: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
+            login_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(15 * 60),
         }
     }

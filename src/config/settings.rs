@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::rules::{Rate, rate_of_count};
 use crate::yaml::{Map, Node, Report, number, quoted};
 
 use super::{Kernel, Limits, Mark, keys};
@@ -47,6 +48,18 @@ pub(super) fn limits(node: &Node, report: &mut Report) -> Limits {
         let read = read.and_then(|number| usize::try_from(number).ok());
         *place = read.unwrap_or(*place);
     }
+    for (name, like, place) in [
+        ("session-rate", "200/s", &mut limits.session_rate),
+        (
+            "session-rate-per-client",
+            "20/s",
+            &mut limits.session_rate_per_client,
+        ),
+    ] {
+        let read = map.optional(name);
+        let read = read.and_then(|node| session_rate(node, name, like, report));
+        *place = read.unwrap_or(*place);
+    }
     for (name, place, range) in [
         (
             "pinhole-lifetime",
@@ -57,6 +70,11 @@ pub(super) fn limits(node: &Node, report: &mut Report) -> Limits {
             "connect-timeout",
             &mut limits.connect_timeout,
             seconds(1)..=seconds(300),
+        ),
+        (
+            "login-timeout",
+            &mut limits.login_timeout,
+            seconds(1)..=seconds(3600),
         ),
         (
             "idle-timeout",
@@ -70,6 +88,18 @@ pub(super) fn limits(node: &Node, report: &mut Report) -> Limits {
     }
     map.finish(report);
     limits
+}
+
+fn session_rate(node: &Node, name: &str, like: &str, report: &mut Report) -> Option<Rate> {
+    let what = format!("`{name}`");
+    let rate = rate_of_count(node, &what, like, report)?;
+    if rate.count <= MAX_COUNT {
+        return Some(rate);
+    }
+    let message = format!("{what} is {} sessions, which is out of range", rate.count);
+    let help = format!("write at most {MAX_COUNT} in a unit of time, such as {like}");
+    report.error(node.span.clone(), message, help);
+    None
 }
 
 /// Reads `kernel`; what is not written keeps its default.

@@ -89,7 +89,7 @@ impl Inspector {
                 return self.answer(&reply);
             }
         };
-        let before = (command.verb == Verb::User).then(|| self.name_user(command.trimmed()));
+        let before = (command.verb == Verb::User).then(|| self.name_user(command.trimmed(), now));
         let path = self.path_of(&command);
         let shown = Command {
             verb: command.verb.clone(),

@@ -272,8 +272,14 @@ pub enum EndReason {
     Violation,
     /// The server could not be reached; the reason the client was told.
     ConnectFailed(String),
+    /// The client had not logged in when its time for that was over.
+    LoginTimeout,
     /// The limit on sessions was reached.
     TooManySessions,
+    /// Sessions began more often than they may.
+    SessionRate,
+    /// The machine had no file or no memory for one more connection.
+    NoResources,
     /// Portcullis is stopping.
     Stopping,
     /// The record could not be kept.

@@ -26,8 +26,9 @@ pub(super) struct Before {
 
 impl Inspector {
     /// USER: rules decide as of the name that it gives.
-    pub(super) fn name_user(&mut self, name: &[u8]) -> Before {
+    pub(super) fn name_user(&mut self, name: &[u8], now: Instant) -> Before {
         let name = Arc::from(String::from_utf8_lossy(name));
+        self.begin_anonymity(now);
         self.hidden_features = None;
         Before {
             user: self.user.replace(name),
@@ -135,6 +136,14 @@ impl Inspector {
         }
     }
 
+    /// Whoever was logged in is so no more: the time to log in begins. For somebody who was not, it goes
+    /// on: REIN and USER over and over gain nothing.
+    fn begin_anonymity(&mut self, now: Instant) {
+        if self.logged_in {
+            self.anonymous_since = now;
+        }
+    }
+
     pub(super) fn held_back_deadline(&self) -> Option<Instant> {
         self.held_back.as_ref().map(|held| held.until)
     }
@@ -150,6 +159,7 @@ impl Inspector {
     /// REIN succeeded: nobody is there, and the listener's own rules hold again.
     pub(super) fn reinitialise(&mut self, now: Instant) {
         self.retire_pinhole(PinholeEnd::Reinitialised, now);
+        self.begin_anonymity(now);
         self.user = None;
         self.host = None;
         self.logged_in = false;

@@ -22,6 +22,7 @@ mod settle;
 mod setup;
 mod transfer;
 mod veil;
+mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub convert: bool,
     /// How long an unused pinhole stays open.
     pub pinhole_lifetime: Duration,
+    /// How long the client may take to log in, while its commands can be read.
+    pub login_timeout: Duration,
     /// How long both sides may be silent while no transfer runs.
     pub idle_timeout: Duration,
     /// Whether the client runs on the edge itself: no data connection can be forwarded to it.
@@ -92,9 +95,6 @@ impl ListenerRules {
 
 /// Bytes of each direction that are held unread; reading stops above it.
 const MAX_HELD: usize = 16 * 1024;
-
-/// How long the client may take to close after the server has.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One session, from the greeting to the last record.
 #[derive(Debug)]
@@ -126,6 +126,8 @@ pub struct Inspector {
     /// What a clock on the wall showed at one instant; rules with `when` need it.
     clock: Option<(Instant, Timestamp)>,
     logged_in: bool,
+    /// Since when nobody is logged in, if nobody is.
+    anonymous_since: Instant,
     /// EPSV ALL was sent and not refused (RFC 2428 §4).
     epsv_all: bool,
     directory: Directory,
@@ -170,6 +172,7 @@ impl Inspector {
             user: None,
             clock: None,
             logged_in: false,
+            anonymous_since: now,
             epsv_all: false,
             directory: Directory::default(),
             actions: VecDeque::new(),
@@ -289,15 +292,8 @@ impl Inspector {
         self.transfers_timed_out(now);
         self.window_timed_out(now);
         self.held_back_timed_out(now);
-        if self.idle_deadline().is_some_and(|deadline| now >= deadline) {
-            let reason = if self.server.finished {
-                EndReason::ServerClosed
-            } else {
-                self.say_goodbye("Idle for too long, closing.");
-                EndReason::Idle
-            };
-            self.end(reason, now);
-        }
+        self.login_timed_out(now);
+        self.idle_timed_out(now);
         self.advance(now);
     }
 
@@ -314,6 +310,7 @@ impl Inspector {
         [
             self.transfers.deadline(),
             self.idle_deadline(),
+            self.login_deadline(),
             self.window_deadline(),
             self.held_back_deadline(),
         ]
@@ -396,19 +393,6 @@ impl Inspector {
         self.server.buffer.clear();
         self.actions.push_back(Action::Close);
         self.ending = Some(reason);
-    }
-
-    /// Protocol rule 67: control is not idle while data moves.
-    fn idle_deadline(&self) -> Option<Instant> {
-        if self.ending.is_some() {
-            None
-        } else if self.server.finish_passed_on || (self.server.finished && self.client.finished) {
-            Some(self.moved + LINGER_TIMEOUT)
-        } else if self.transfer_runs() {
-            None
-        } else {
-            Some(self.moved + self.settings.idle_timeout)
-        }
     }
 
     /// Tells the client that the session ends; inside TLS nothing can be said.

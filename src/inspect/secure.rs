@@ -165,6 +165,11 @@ impl Inspector {
         }
     }
 
+    /// Whether both sides speak TLS, in which nothing can be read.
+    pub(super) fn is_veiled(&self) -> bool {
+        matches!(self.channel, Channel::Opaque(_)) && self.handshake_began()
+    }
+
     /// The server answered AUTH with 234: nothing is read from the next byte on.
     pub(super) fn begin_tls(&mut self, tls: &Tls, rule: &Arc<RuleName>, now: Instant) {
         self.retire_pinhole(PinholeEnd::Secured, now);

@@ -13,6 +13,7 @@ use crate::audit::RecordHealth;
 use crate::config::Limits;
 use crate::firewall::MAX_OPEN_REQUESTS;
 use crate::inspect::Event;
+use crate::net::Shortage;
 use crate::rules::{Decision, RuleName};
 
 use super::live::{LiveSession, SessionState};
@@ -69,6 +70,7 @@ pub(super) struct Metrics {
     pinholes_ended: Family<OfOutcome, Counter>,
     decisions: Family<OfRule, Counter>,
     refusals: Family<OfReason, Counter>,
+    accept_failures: Family<OfReason, Counter>,
     pub(super) program: Program,
     pub(super) pinhole_requests: Gauge,
     pub(super) pinhole_open: Histogram,
@@ -92,6 +94,7 @@ impl Metrics {
             pinholes_ended: Family::default(),
             decisions: Family::default(),
             refusals: Family::default(),
+            accept_failures: Family::default(),
             program: Program::default(),
             pinhole_requests: Gauge::default(),
             pinhole_open: Histogram::new(LATENCIES),
@@ -134,6 +137,9 @@ impl Metrics {
     fn begin_at_zero(&self) {
         for reason in reasons::REFUSALS {
             drop(self.refusals.get_or_create(&OfReason { reason }));
+        }
+        for reason in reasons::SHORTAGES {
+            drop(self.accept_failures.get_or_create(&OfReason { reason }));
         }
         for outcome in reasons::PINHOLE_ENDS {
             drop(self.pinholes_ended.get_or_create(&OfOutcome { outcome }));
@@ -221,6 +227,11 @@ impl Metrics {
             "What was refused, by reason: policy, pinhole, a session's limit or server, or a break of the protocol",
             self.refusals.clone(),
         );
+        registry.register(
+            "accept_failures",
+            "Times that a connection could not be taken, by what the machine was short of",
+            self.accept_failures.clone(),
+        );
         registry.register_with_unit(
             "inspection_duration",
             "Time to read a piece of the control channel and to decide on it",
@@ -294,7 +305,15 @@ impl Metrics {
         }
     }
 
-    fn refused(&self, reason: &'static str) {
+    /// A connection could not be taken.
+    pub(super) fn accept_failed(&self, shortage: Option<Shortage>) {
+        let reason = reasons::shortage(shortage);
+        self.accept_failures
+            .get_or_create(&OfReason { reason })
+            .inc();
+    }
+
+    pub(super) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&OfReason { reason }).inc();
     }
 
@@ -357,6 +376,7 @@ mod tests {
             state: crate::audit::RecordState::Failing,
             error: Some("the disk is full".to_owned()),
             waiting: 3,
+            queue: 4096,
             written: 7,
             unrecorded: 0,
         };

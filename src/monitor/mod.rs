@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::audit::{self, RecordHealth};
 use crate::config::Limits;
 use crate::inspect::{Event, Record};
+use crate::net::Shortage;
 
 pub use live::{LivePinhole, LiveSession, SessionState};
 
@@ -140,6 +141,16 @@ impl Monitor {
     /// Takes the record of a session that was turned away before it began.
     pub fn turned_away(&self, record: &Record) {
         self.metrics.count(&record.event);
+    }
+
+    /// So many clients are being turned away that this one is reset without a word or a record.
+    pub fn unanswered(&self) {
+        self.metrics.refused("unanswered");
+    }
+
+    /// A connection, of a client or of whoever asks the gate, could not be taken.
+    pub fn accept_failed(&self, shortage: Option<Shortage>) {
+        self.metrics.accept_failed(shortage);
     }
 
     /// The kernel is asked to open a pinhole; what is given is dropped when it has answered.

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::audit::{self, RecordHealth};
+use crate::audit::RecordHealth;
 
 use super::metrics::{OfReason, number};
 use super::reasons;
@@ -31,6 +31,7 @@ type Fractional = Gauge<f64, AtomicU64>;
 pub(super) struct Program {
     record_failing: Gauge,
     record_queue: Gauge,
+    record_queue_limit: Gauge,
     record_written: Counter,
     record_unrecorded: Counter,
     rules_successful: Gauge,
@@ -91,12 +92,10 @@ impl Program {
             "Events that wait for the writer of the record",
             self.record_queue.clone(),
         );
-        let limit: Gauge = Gauge::default();
-        limit.set(number(audit::QUEUE));
         own.register(
             "record_queue_limit",
             "Events that may wait for the writer; at that number sessions wait for it too",
-            limit,
+            self.record_queue_limit.clone(),
         );
         own.register(
             "record_events_written",
@@ -159,6 +158,7 @@ impl Program {
         self.record_failing.set(i64::from(record.error.is_some()));
         let waiting = i64::try_from(record.waiting).unwrap_or(i64::MAX);
         self.record_queue.set(waiting);
+        self.record_queue_limit.set(number(record.queue));
         let written = self.record_written.inner();
         written.store(record.written, Ordering::Relaxed);
         let unrecorded = self.record_unrecorded.inner();

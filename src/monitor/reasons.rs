@@ -2,17 +2,34 @@
 
 use crate::inspect::{EndReason, Mode, PinholeEnd, TransferOutcome, Violation};
 
+use crate::net::Shortage;
+
 use super::{AdminRefusal, AdminSide};
 
 /// What is refused by the gate itself, whatever peers send; breaks of the protocol are told once they happen.
-pub(super) const REFUSALS: [&str; 6] = [
+pub(super) const REFUSALS: [&str; 10] = [
     "policy",
     "limit",
     "pinhole",
     "too-many-sessions",
+    "session-rate",
+    "login-timeout",
+    "no-resources",
+    "unanswered",
     "connect-failed",
     "audit-failed",
 ];
+
+/// What was missing when a connection could not be taken.
+pub(super) const SHORTAGES: [&str; 3] = ["files", "memory", "other"];
+
+pub(super) fn shortage(shortage: Option<Shortage>) -> &'static str {
+    match shortage {
+        Some(Shortage::Files) => "files",
+        Some(Shortage::Memory) => "memory",
+        None => "other",
+    }
+}
 
 /// What becomes of pinholes.
 pub(super) const PINHOLE_ENDS: [&str; 11] = [
@@ -91,7 +108,10 @@ pub(super) fn session_end(reason: &EndReason) -> &'static str {
         EndReason::Idle => "idle",
         EndReason::Violation => "violation",
         EndReason::ConnectFailed(_) => "connect-failed",
+        EndReason::LoginTimeout => "login-timeout",
         EndReason::TooManySessions => "too-many-sessions",
+        EndReason::SessionRate => "session-rate",
+        EndReason::NoResources => "no-resources",
         EndReason::Stopping => "stopping",
         EndReason::AuditFailed => "audit-failed",
     }
@@ -101,7 +121,12 @@ pub(super) fn session_end(reason: &EndReason) -> &'static str {
 pub(super) fn refused_session(reason: &EndReason) -> Option<&'static str> {
     matches!(
         reason,
-        EndReason::ConnectFailed(_) | EndReason::TooManySessions | EndReason::AuditFailed
+        EndReason::ConnectFailed(_)
+            | EndReason::LoginTimeout
+            | EndReason::TooManySessions
+            | EndReason::SessionRate
+            | EndReason::NoResources
+            | EndReason::AuditFailed
     )
     .then(|| session_end(reason))
 }

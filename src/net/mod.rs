@@ -5,10 +5,12 @@
 
 pub mod netlink;
 mod ports;
+mod shortage;
 mod socket;
 mod urgent;
 
 pub use ports::{MAX_TRIES, PortLease, Ports};
+pub use shortage::{Seldom, Shortage, failed_for_one};
 pub use socket::{
     BACKLOG, MAX_SOURCE_TRIES, Source, TRANSPARENT_PORTS, canonical, connect, is_local, listen,
     listen_transparent, reset,

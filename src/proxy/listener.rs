@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,16 +15,18 @@ use crate::audit;
 use crate::config::{Listener, ListenerKind, ServerSees};
 use crate::inspect::{EndReason, ListenerRules, Settings};
 use crate::nat::{self, Legs};
-use crate::net::{self, Source};
+use crate::net::{self, Shortage, Source};
 
+use super::counts::Place;
+use super::door::{Arrived, Door};
 use super::session::{Session, record_refusal};
 use super::{Shared, stopped};
 
-/// How long taking connections pauses when the machine has no room for one more.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// How long a 421 may take to be written to a client that is turned away.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a client is told that the machine has no file or memory for.
+const NO_ROOM: &str = "no room for one more connection, try again later";
 
 /// How long sessions may take to end once portcullis stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -104,22 +106,22 @@ impl Taker {
     async fn take_all(self, socket: TcpListener) {
         let mut stop = self.shared.stop.clone();
         let mut sessions = JoinSet::new();
+        let monitor = Arc::clone(&self.shared.monitor);
+        let mut door = Door::new(Arc::clone(&self.name), socket, monitor);
         loop {
             tokio::select! {
-                taken = socket.accept() => match taken {
-                    Ok((client, _)) => {
+                arrived = door.next() => match arrived {
+                    Arrived::Client(client) => {
                         sessions.spawn(self.clone().serve(client));
                     }
-                    Err(error) => {
-                        tracing::warn!(listener = %self.name, %error, "connection not taken");
-                        time::sleep(ACCEPT_PAUSE).await;
-                    }
+                    // Here and not beside: its file is the last, and is needed for the next of its kind.
+                    Arrived::Beyond(client) => self.turn_away_beyond(client).await,
                 },
                 Some(_) = sessions.join_next() => {}
                 () = stopped(&mut stop) => break,
             }
         }
-        drop(socket);
+        drop(door);
         let all = async { while sessions.join_next().await.is_some() {} };
         if time::timeout(STOP_TIMEOUT, all).await.is_err() {
             tracing::warn!(listener = %self.name, "sessions did not end in time");
@@ -128,32 +130,22 @@ impl Taker {
 
     async fn serve(self, client: TcpStream) {
         // A client that is gone before it was looked at has no addresses any more.
-        let Ok((address, dialled)) = ends_of(&client) else {
+        let Some(mut about) = self.about(&client) else {
             return;
         };
-        let (id, flow_id) = self.shared.next_session();
-        let mut about = audit::Session {
-            id,
-            flow_id,
-            client: address,
-            dialled,
-            server: dialled,
-            seen: None,
-            listener: Arc::clone(&self.name),
-        };
-        let place = match self.shared.counts.enter_session(address.ip()) {
+        let (address, dialled) = (about.client, about.dialled);
+        let place = match self.admit(address.ip()) {
             Ok(place) => place,
-            Err(limit) => {
-                let reason = EndReason::TooManySessions;
+            Err((reason, limit)) => {
+                let Ok(_told) = self.shared.refusals.try_acquire() else {
+                    return self.reset_unheard(client);
+                };
                 return self.turn_away(client, about, reason, &limit).await;
             }
         };
         let server = match self.reach_server(&mut about).await {
             Ok(server) => server,
-            Err(reason) => {
-                let ended = EndReason::ConnectFailed(reason.clone());
-                return self.turn_away(client, about, ended, &reason).await;
-            }
+            Err((reason, text)) => return self.turn_away(client, about, reason, &text).await,
         };
         let Some(seen) = about.seen else { return };
         let legs = Legs {
@@ -170,6 +162,7 @@ impl Taker {
             data: self.listener.data,
             convert: self.listener.convert,
             pinhole_lifetime: self.shared.limits.pinhole_lifetime,
+            login_timeout: self.shared.limits.login_timeout,
             idle_timeout: self.shared.limits.idle_timeout,
             client_is_edge: net::is_local(address.ip()).unwrap_or(false),
         };
@@ -179,14 +172,46 @@ impl Taker {
             .await;
     }
 
-    /// Connects to the server that the client means; says why not in words for the client.
-    async fn reach_server(&self, about: &mut audit::Session) -> Result<TcpStream, String> {
+    /// Numbers a session and says who talks to whom; as far as it is known.
+    fn about(&self, client: &TcpStream) -> Option<audit::Session> {
+        let (address, dialled) = ends_of(client).ok()?;
+        let (id, flow_id) = self.shared.next_session();
+        Some(audit::Session {
+            id,
+            flow_id,
+            client: address,
+            dialled,
+            server: dialled,
+            seen: None,
+            listener: Arc::clone(&self.name),
+        })
+    }
+
+    /// Counts a session against the limits on sessions; says which is reached.
+    fn admit(&self, client: IpAddr) -> Result<Place, (EndReason, String)> {
+        let Shared {
+            arrivals, counts, ..
+        } = &*self.shared;
+        arrivals
+            .enter(client, Instant::now())
+            .map_err(|limit| (EndReason::SessionRate, limit))?;
+        counts
+            .enter_session(client)
+            .map_err(|limit| (EndReason::TooManySessions, limit))
+    }
+
+    /// Connects to the server that the client means; says why not, also in words for the client.
+    async fn reach_server(
+        &self,
+        about: &mut audit::Session,
+    ) -> Result<TcpStream, (EndReason, String)> {
+        let unmeant = |why: String| (EndReason::ConnectFailed(why.clone()), why);
         about.server = match &self.listener.kind {
             ListenerKind::Published { servers, .. } => {
                 let same = |server: &&SocketAddr| server.is_ipv4() == about.dialled.is_ipv4();
                 // Where none is of the client's family, the one there is; data is relayed then.
                 let server = servers.iter().find(same).or_else(|| servers.first());
-                *server.ok_or("no server is configured")?
+                *server.ok_or_else(|| unmeant("no server is configured".to_owned()))?
             }
             ListenerKind::Transparent { .. } => {
                 let server = self.behind_prefix(about.dialled).unwrap_or(about.dialled);
@@ -194,10 +219,11 @@ impl Taker {
                 // NAT64 prefix can name, would lead past the edge's firewall.
                 for address in [about.dialled, server] {
                     if nat::is_forbidden(address.ip()) {
-                        return Err(format!("{address} is no address of a server"));
+                        return Err(unmeant(format!("{address} is no address of a server")));
                     }
-                    if matches!(net::is_local(address.ip()), Ok(true)) {
-                        return Err(format!("{address} is this gate itself"));
+                    // What cannot be looked up, for want of a file above all, may be one.
+                    if net::is_local(address.ip()).map_err(|error| not_reached(server, &error))? {
+                        return Err(unmeant(format!("{address} is this gate itself")));
                     }
                 }
                 server
@@ -205,7 +231,7 @@ impl Taker {
         };
         let server = about.server;
         let timeout = self.shared.limits.connect_timeout;
-        let failed = |error: io::Error| format!("{server} cannot be reached: {error}");
+        let failed = |error: io::Error| not_reached(server, &error);
         let stream = net::connect(server, self.source_for(about), timeout)
             .await
             .map_err(failed)?;
@@ -239,6 +265,29 @@ impl Taker {
         }
     }
 
+    /// There is no file for this client: it is told so, within a bounded time, and closed.
+    async fn turn_away_beyond(&self, client: TcpStream) {
+        let Some(about) = self.about(&client) else {
+            return;
+        };
+        let told = self.turn_away(client, about, EndReason::NoResources, NO_ROOM);
+        if time::timeout(REFUSAL_TIMEOUT, told).await.is_err() {
+            tracing::debug!(listener = %self.name, "a client was not told 421 in time");
+        }
+    }
+
+    /// Too many are being told already.
+    fn reset_unheard(&self, client: TcpStream) {
+        self.shared.monitor.unanswered();
+        if let Some(untold) = self.shared.refusals_log.due(Instant::now()) {
+            tracing::warn!(
+                listener = %self.name, untold,
+                "clients beyond the limits come faster than they can be told: reset, and not on the record"
+            );
+        }
+        net::reset(client);
+    }
+
     /// Answers 421 with the reason, records it and closes.
     async fn turn_away(
         &self,
@@ -266,6 +315,17 @@ pub fn rules_of(listener: &Listener) -> ListenerRules {
     ListenerRules {
         policy,
         hosts: Arc::new(listener.hosts.clone()),
+    }
+}
+
+/// Why there is no connection to a server, for the record and in words for the client.
+fn not_reached(server: SocketAddr, error: &io::Error) -> (EndReason, String) {
+    match Shortage::of(error) {
+        Some(_) => (EndReason::NoResources, NO_ROOM.to_owned()),
+        None => {
+            let why = format!("{server} cannot be reached: {error}");
+            (EndReason::ConnectFailed(why.clone()), why)
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Knows no FTP: what a line means and what follows from it is the inspector's.
 
+mod arrivals;
 mod counts;
+mod door;
 mod flows;
 mod holes;
 mod legs;
@@ -12,20 +14,25 @@ mod session;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit::Audit;
 use crate::config::Limits;
 use crate::conntrack::Watcher;
 use crate::firewall::Firewall;
 use crate::monitor::Monitor;
-use crate::net::Ports;
+use crate::net::{Ports, Seldom};
 use crate::rules::{Meters, Window};
 
 pub use flows::Flows;
 pub use listener::{Gate, RulesSender, rules_of};
 
+use arrivals::Arrivals;
 use counts::Counts;
+
+/// Clients that are told at one time that a limit is reached; each holds a file, and waits for the record.
+/// Who comes beyond it is reset.
+const MAX_TURNED_AWAY: usize = 256;
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -38,6 +45,10 @@ pub struct Shared {
     monitor: Arc<Monitor>,
     flows: Arc<Flows>,
     counts: Arc<Counts>,
+    arrivals: Arrivals,
+    /// Places for clients that are being told that they cannot be served.
+    refusals: Semaphore,
+    refusals_log: Seldom,
     meters: Arc<Meters>,
     sessions_begun: AtomicU64,
     /// Half of every flow id, so that ids of different runs differ in one file.
@@ -92,6 +103,7 @@ impl Shared {
             stop,
         } = parts;
         let counts = Arc::new(Counts::new(&limits));
+        let arrivals = Arrivals::new(&limits);
         Self {
             limits,
             kernel,
@@ -101,6 +113,9 @@ impl Shared {
             monitor,
             flows,
             counts,
+            arrivals,
+            refusals: Semaphore::new(MAX_TURNED_AWAY),
+            refusals_log: Seldom::default(),
             meters: Arc::default(),
             sessions_begun: AtomicU64::new(0),
             run,

@@ -12,7 +12,7 @@ use tokio::time;
 use super::bound::Bound;
 use super::carry::{Bounds, MAX_SILENCE, carry};
 use super::{Order, RelayEvent};
-use crate::net::{self, Source};
+use crate::net::{self, Seldom, Source, failed_for_one};
 use crate::pinhole::{Counters, Pinhole};
 
 /// How long taking connections pauses when the machine has no room for one more.
@@ -22,6 +22,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const FTP_DATA: u16 = 20;
 
 static STRAYS: AtomicU64 = AtomicU64::new(0);
+
+/// Of all pinholes together: where files run out, they do for each that waits.
+static UNTAKEN: Seldom = Seldom::new();
 
 /// Connections that came to a listening port and were not the expected one, since the process began.
 pub fn strays() -> u64 {
@@ -87,8 +90,13 @@ async fn take_expected(listener: &TcpListener, pinhole: &Pinhole) -> (TcpStream,
                 tracing::debug!(%peer, %pinhole, "Reset a connection that nobody expected");
                 net::reset(stream);
             }
+            Err(error) if failed_for_one(&error) => {
+                tracing::debug!(%pinhole, %error, "A data connection was gone");
+            }
             Err(error) => {
-                tracing::warn!(%error, "Could not take a data connection");
+                if let Some(untold) = UNTAKEN.due(Instant::now()) {
+                    tracing::warn!(%error, untold, "data connections cannot be taken");
+                }
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -187,7 +187,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 pub use class::Class;
-pub(crate) use compile::is_name;
+pub(crate) use compile::{is_name, rate_of_count};
 pub use explain::{Excerpt, Explanation, PassedOver, WrittenRule, explain, written_rule};
 pub use field::Field;
 pub(crate) use glob::Glob;

@@ -89,6 +89,7 @@ impl Dialogue {
                 seen,
             },
             pinhole_lifetime: Duration::from_secs(60),
+            login_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(900),
             client_is_edge: false,
             rules: ListenerRules {

@@ -20,6 +20,7 @@ mod replies;
 mod security;
 mod sessions;
 mod telnet;
+mod waits;
 
 use dialogue::{BEHIND_NAT, Dialogue};
 

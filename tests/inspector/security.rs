@@ -29,6 +29,19 @@ fn begun(policy: &str) -> Dialogue {
     dialogue
 }
 
+/// A login inside TLS is not seen; one that was to be there and never began is no login.
+#[test]
+fn the_time_to_log_in_ends_where_tls_begins() {
+    let mut dialogue = begun(PASS);
+    dialogue.after(Duration::from_secs(800)).expect(&[]);
+    let mut dialogue = Dialogue::with_policy(BEHIND_NAT, PASS);
+    dialogue.server("220 ready").client("AUTH TLS");
+    dialogue.server("234 go").client_bytes(CLIENT_HELLO);
+    dialogue.forget().after(Duration::from_secs(120));
+    let heard = dialogue.take_heard();
+    assert!(heard.contains(&"close both".to_owned()), "{heard:?}");
+}
+
 #[test]
 fn p46_refused_tls_is_answered_534_and_not_listed() {
     let mut dialogue = Dialogue::new(BEHIND_NAT);

@@ -170,6 +170,8 @@ impl Scene {
             data: self.data,
             convert: self.convert,
             pinhole_lifetime: self.lifetime,
+            // Longer than any session that is played.
+            login_timeout: Duration::from_secs(1_000_000_000),
             idle_timeout: self.idle,
             client_is_edge: self.client_is_edge,
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ftp::Verb;
-use crate::yaml::{Node, Value, number, quoted, size};
+use crate::yaml::{Node, Report, Value, number, quoted, size};
 
 use super::super::keys;
 use super::super::limits::{Limit, Limits, Measure, Per, Period, Rate, RuleKey};
@@ -77,7 +77,13 @@ impl Compiler<'_> {
         }
         let per = per.and_then(|node| self.report.choice(node, "`per`", &Per::NAMED));
         let commands = commands.and_then(|node| {
-            let rate = self.rate(node, "`commands`", "600/min", plain_number)?;
+            let rate = rate(
+                node,
+                "`commands`",
+                "600/min",
+                plain_number,
+                &mut self.report,
+            )?;
             Some((Measure::Commands(rate), node))
         });
         let transfers = transfers.and_then(|node| {
@@ -87,7 +93,7 @@ impl Compiler<'_> {
             Some((Measure::Transfers(u32::try_from(count).ok()?), node))
         });
         let bytes = bytes.and_then(|node| {
-            let rate = self.rate(node, "`bytes`", "50GB/day", size)?;
+            let rate = rate(node, "`bytes`", "50GB/day", size, &mut self.report)?;
             Some((Measure::Bytes(rate), node))
         });
         let Some(per) = per else { return Vec::new() };
@@ -101,30 +107,6 @@ impl Compiler<'_> {
             (limit, node)
         };
         measures.map(limit).collect()
-    }
-
-    /// A number, a stroke and s, min, h or day.
-    fn rate(&mut self, node: &Node, what: &str, like: &str, read: ReadCount) -> Option<Rate> {
-        let text = self.report.text(node, what)?;
-        let (count, unit) = text.split_once('/').unwrap_or((text, ""));
-        let named = Period::NAMED.iter().find(|(name, _)| *name == unit);
-        let fault = match (read(count), named) {
-            (Some(0 | u64::MAX), Some(_)) => "which is out of range",
-            (Some(count), Some((_, period))) => {
-                let period = *period;
-                return Some(Rate { count, period });
-            }
-            (None, _) | (_, None) => "not a rate",
-        };
-        let meant = OTHER_NAMES.iter().find(|(name, _)| *name == unit);
-        let meant = meant.map(|(_, name)| format!("did you mean `{count}/{name}`? "));
-        let help = meant.unwrap_or_default()
-            + &format!(
-                "write a number from 1 and s, min, h or day behind a stroke, such as {like}"
-            );
-        let message = format!("{what} is {}, {fault}", quoted(text));
-        self.report.error(node.span.clone(), message, help);
-        None
     }
 
     /// Warns of limits that never limit anything.
@@ -157,6 +139,38 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Reads a rate of whole things: a number, a stroke and s, min, h or day. Reports what is none.
+pub(crate) fn rate_of_count(
+    node: &Node,
+    what: &str,
+    like: &str,
+    report: &mut Report,
+) -> Option<Rate> {
+    rate(node, what, like, plain_number, report)
+}
+
+/// A number, a stroke and s, min, h or day.
+fn rate(node: &Node, what: &str, like: &str, read: ReadCount, report: &mut Report) -> Option<Rate> {
+    let text = report.text(node, what)?;
+    let (count, unit) = text.split_once('/').unwrap_or((text, ""));
+    let named = Period::NAMED.iter().find(|(name, _)| *name == unit);
+    let fault = match (read(count), named) {
+        (Some(0 | u64::MAX), Some(_)) => "which is out of range",
+        (Some(count), Some((_, period))) => {
+            let period = *period;
+            return Some(Rate { count, period });
+        }
+        (None, _) | (_, None) => "not a rate",
+    };
+    let meant = OTHER_NAMES.iter().find(|(name, _)| *name == unit);
+    let meant = meant.map(|(_, name)| format!("did you mean `{count}/{name}`? "));
+    let help = meant.unwrap_or_default()
+        + &format!("write a number from 1 and s, min, h or day behind a stroke, such as {like}");
+    let message = format!("{what} is {}, {fault}", quoted(text));
+    report.error(node.span.clone(), message, help);
+    None
 }
 
 /// Whether two limits would be held against one count.

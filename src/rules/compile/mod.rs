@@ -19,6 +19,8 @@ mod groups;
 mod limits;
 mod when;
 
+pub(crate) use limits::rate_of_count;
+
 use groups::Groups;
 pub(super) use when::DAYS;
 

@@ -1,0 +1,46 @@
+//! What holds under load: every limit with its reply and its count, thousands of connections that trickle,
+//! and a machine that gives no more files. On loopback alone; needs no privilege.
+//!
+//! Brings its own harness because the FTP server is this program as well, in a process of its own: its
+//! sockets and those of the clients do not fit under one limit on open files.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    reason = "a panic is a failed test"
+)]
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+mod client;
+mod files;
+mod ground;
+mod limits;
+mod server;
+mod trickle;
+
+fn main() -> ExitCode {
+    ground::raise_file_limit();
+    if let Some(address) = std::env::var_os(server::ADDRESS) {
+        return server::serve(&address.into_string().unwrap());
+    }
+    let mut arguments = Arguments::from_args();
+    // One at a time: each has the processors to itself.
+    arguments.test_threads = Some(1);
+    let tests = [limits::tests(), files::tests(), trickle::tests()];
+    libtest_mimic::run(&arguments, tests.into_iter().flatten().collect()).exit_code()
+}
+
+/// A test that has the name of its function.
+macro_rules! claims {
+    ($($name:ident),+ $(,)?) => {
+        /// The claims of this file.
+        pub(crate) fn tests() -> Vec<libtest_mimic::Trial> {
+            vec![$(libtest_mimic::Trial::test(stringify!($name), || { $name(); Ok(()) })),+]
+        }
+    };
+}
+pub(crate) use claims;
