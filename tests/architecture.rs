@@ -247,6 +247,65 @@ fn the_top_level_holds_the_agreed_names_only() {
     assert_none(&findings, "unexpected at the top level");
 }
 
+/// The one file with `unsafe` code, and how many times it has any.
+const UNSAFE: (&str, usize) = ("src/net/urgent.rs", 2);
+
+#[test]
+fn unsafe_code_stands_in_one_file_with_its_reasons() {
+    let mut found = Vec::new();
+    for source in sources() {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or(line);
+            let word = |c: char| !c.is_alphanumeric() && c != '_';
+            if !code.split(word).any(|word| word == "unsafe") {
+                continue;
+            }
+            let before = lines.get(at.saturating_sub(2)..at).unwrap_or_default();
+            let said = before
+                .iter()
+                .any(|line| line.trim().starts_with("// SAFETY: "));
+            assert!(said, "{}: unsafe without a reason", source.at(at + 1));
+            found.push(source.path.display().to_string());
+        }
+    }
+    assert_eq!(found, vec![UNSAFE.0; UNSAFE.1], "where unsafe code stands");
+}
+
+/// The Rust files under a folder, as one text.
+fn text_under(folder: &str) -> String {
+    let mut text = String::new();
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/SECURITY.md");
+    let model = fs::read_to_string(model).unwrap();
+    let tests = text_under("tests") + &text_under("src");
+    // Names of tests are sentences; nothing else between backticks has three underscores.
+    let named = model.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = named.filter(|name| name.matches('_').count() > 2).collect();
+    assert!(named.len() > 40, "only {} tests are named", named.len());
+    let missing = named.iter().filter(|name| {
+        let family = name.trim_end_matches("_ipv4").trim_end_matches("_ipv6");
+        !tests.contains(&format!("fn {name}(")) && !tests.contains(&format!("\"{family}"))
+    });
+    let missing: Vec<String> = missing.map(ToString::to_string).collect();
+    assert_none(&missing, "named in deploy/SECURITY.md, and nowhere a test");
+}
+
 #[test]
 fn a_list_in_braces_names_each_of_its_modules() {
     let code = "use crate::{\n    ftp::{Verb, Code},\n    pinhole::Pinhole,\n};\nfn f(x: crate::nat::Row) {}";

@@ -26,7 +26,7 @@ use crate::monitor::{Monitor, RulesLoaded};
 
 pub use auth::MIN_TOKEN;
 pub use client::{Client, ClientError};
-pub use serve::{Admin, AdminError};
+pub use serve::{Admin, AdminError, Answers};
 
 /// Questions to the store that are answered at one time; the next ones wait.
 const MAX_QUESTIONS: usize = 4;

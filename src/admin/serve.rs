@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time;
 
 use crate::config::{AdminSettings, SocketSettings};
-use crate::monitor::AdminSide;
+use crate::monitor::{AdminSide, Monitor};
 use crate::net::{Seldom, failed_for_one};
 
 use super::auth::Keeper;
@@ -152,6 +152,46 @@ impl Admin {
     }
 }
 
+/// What is answered, without the sockets: fuzzing asks it over streams in memory.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Answers {
+    state: State,
+    monitor: Arc<Monitor>,
+}
+
+impl Answers {
+    /// Answers from these.
+    pub fn new(sources: Sources) -> Self {
+        let monitor = Arc::clone(&sources.monitor);
+        let state = State::new(sources);
+        Self { state, monitor }
+    }
+
+    /// Serves one connection as the unix socket does. Needs a tokio runtime.
+    pub async fn on_socket<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) {
+        let api = routes::api(self.state.clone()).layer(middleware::from_fn(routes::trusted));
+        let places = Places::new(AdminSide::Socket, 1, Arc::clone(&self.monitor));
+        converse(stream, api, places.take().await).await;
+    }
+
+    /// Serves one connection as the page's address does. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`AdminError::Token`] where the file holds no token and none can be made.
+    pub async fn on_page<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        token_file: &Path,
+    ) -> Result<(), AdminError> {
+        let door = Door::new(Keeper::open(token_file)?, Arc::clone(&self.monitor));
+        let guarded = routes::guarded(routes::api(self.state.clone()), page::routes(), door);
+        let places = Places::new(AdminSide::Page, 1, Arc::clone(&self.monitor));
+        converse(stream, guarded, places.take().await).await;
+        Ok(())
+    }
+}
+
 async fn take_unix(listener: &UnixListener, router: &Router, places: Arc<Places>) {
     let log = Seldom::default();
     loop {
@@ -188,24 +228,29 @@ fn spawn<S>(stream: S, router: Router, place: Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let own = Arc::clone(&place);
-    let task = tokio::spawn(async move {
-        let router = TowerToHyperService::new(router);
-        let service = service_fn(|mut request: Request<Incoming>| {
-            own.moved();
-            request.extensions_mut().insert(Arc::clone(&own));
-            router.call(request)
-        });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = served.await {
-            tracing::debug!(%error, "a connection to the page or the admin socket broke");
-        }
-    });
+    let task = tokio::spawn(converse(stream, router, Arc::clone(&place)));
     place.belongs_to(task.abort_handle());
+}
+
+/// Serves one connection until it ends.
+async fn converse<S>(stream: S, router: Router, own: Arc<Place>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        own.moved();
+        request.extensions_mut().insert(Arc::clone(&own));
+        router.call(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a connection to the page or the admin socket broke");
+    }
 }
 
 fn bind_socket(

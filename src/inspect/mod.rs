@@ -13,6 +13,7 @@ mod directory;
 mod event;
 mod foreign;
 mod forms;
+mod held;
 mod limits;
 mod login;
 mod pending;

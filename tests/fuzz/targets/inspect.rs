@@ -1,0 +1,4 @@
+//! Fuzzes `bodies::inspect`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::inspect::run(data));
