@@ -104,6 +104,7 @@ impl Scene {
             convert: self.convert,
             pinhole_lifetime: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(900),
+            login_timeout: Duration::from_secs(120),
             client_is_edge: self.client_is_edge,
         }
     }
