@@ -221,11 +221,51 @@ fn stored(settings: &StoreSettings) -> Vec<Row> {
     rows
 }
 
-/// Takes the database away from its writer until it is dropped.
+/// A database that takes no events until this is dropped.
+struct Spoiled(rusqlite::Connection);
+
+impl Spoiled {
+    fn new(settings: &StoreSettings) -> Self {
+        let database = rusqlite::Connection::open(&settings.path).unwrap();
+        let refuse = "CREATE TRIGGER spoiled BEFORE UPDATE OF next ON state BEGIN SELECT RAISE(ABORT, 'spoiled'); END";
+        database.execute_batch(refuse).unwrap();
+        Self(database)
+    }
+}
+
+impl Drop for Spoiled {
+    fn drop(&mut self) {
+        self.0.execute_batch("DROP TRIGGER spoiled").unwrap();
+    }
+}
+
+/// Locks the database until it is dropped.
 fn lock(settings: &StoreSettings) -> rusqlite::Connection {
     let lock = rusqlite::Connection::open(&settings.path).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     lock
+}
+
+#[test]
+fn a_lock_that_passes_is_waited_for_and_nothing_fails() {
+    run(async {
+        let folder = folder("store-locked");
+        let (disk, settings) = (Disk::default(), store(&folder));
+        let opened = Store::open(&settings).unwrap();
+        let audit = start(&disk, Some(opened), OnFailure::Deny);
+        let locked = lock(&settings);
+        for id in 100..130 {
+            audit.accept(entry(id)).await.unwrap();
+            assert_eq!(audit.written(), 0, "one of two is not written");
+            // Together longer than SQLite itself waits for the lock.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        drop(locked);
+        audit.finish().await.unwrap();
+        assert_eq!(stored(&settings).len(), 30);
+        assert_eq!(disk.flow_ids().len(), 30);
+        fs::remove_dir_all(folder).unwrap();
+    });
 }
 
 #[test]
@@ -238,7 +278,7 @@ fn a_store_that_fails_stops_all_and_then_gets_each_event_once() {
             Some(Store::open(&settings).unwrap()),
             OnFailure::Deny,
         );
-        let locked = lock(&settings);
+        let spoiled = Spoiled::new(&settings);
         let mut accepted = Vec::new();
         let error = loop {
             let id = 100 + u64::try_from(accepted.len()).unwrap();
@@ -253,7 +293,7 @@ fn a_store_that_fails_stops_all_and_then_gets_each_event_once() {
             "{error}"
         );
         assert_eq!(audit.written(), 0, "one of two is not written");
-        drop(locked);
+        drop(spoiled);
         audit.finish().await.unwrap();
         assert_eq!(disk.flow_ids(), accepted);
         let rows = stored(&settings);
@@ -377,7 +417,7 @@ fn a_quiet_decision_is_refused_while_it_cannot_be_counted_and_counts_once() {
         let (disk, settings) = (Disk::default(), store(&folder));
         let opened = Store::open(&settings).unwrap();
         let audit = start(&disk, Some(opened), OnFailure::Deny);
-        let locked = lock(&settings);
+        let spoiled = Spoiled::new(&settings);
         let mut accepted = 0;
         while audit.accept(quiet_entry(1, Verb::Noop)).await.is_ok() {
             accepted += 1;
@@ -385,7 +425,7 @@ fn a_quiet_decision_is_refused_while_it_cannot_be_counted_and_counts_once() {
         }
         assert!(accepted > 0);
         assert_eq!(audit.written(), 0);
-        drop(locked);
+        drop(spoiled);
         audit.finish().await.unwrap();
         let hits = Reader::open(&settings.path).unwrap().hits(0).unwrap();
         assert_eq!(hits[0].hits, accepted);

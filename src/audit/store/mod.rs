@@ -102,7 +102,7 @@ pub enum StoreError {
         reason: String,
     },
     /// Another process has locked it; the events are kept and tried again.
-    #[error("audit store {} is locked by another process", path.display())]
+    #[error("audit store {} cannot be written: it is locked by another process", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
