@@ -17,6 +17,9 @@ use crate::server::Server;
 /// How long anything is waited for: far more than it takes, so that only a fault reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Names another build of the program, whose memory is to be measured.
+const PROGRAM: &str = "PORTCULLIS_LOAD_PROGRAM";
+
 /// The program, running; ended with its folder when dropped.
 pub(crate) struct Gate {
     folder: PathBuf,
@@ -53,14 +56,15 @@ impl Gate {
         );
         fs::write(&config, text).unwrap();
         let server = Server::start((ip, 2100).into());
-        let program = env!("CARGO_BIN_EXE_portcullis");
+        let program = std::env::var(PROGRAM);
+        let program = program.unwrap_or_else(|_| env!("CARGO_BIN_EXE_portcullis").to_owned());
         let mut command = match files {
             // Both limits: the program raises the lower to the higher one.
             Some(files) => {
                 let mut command = Command::new("prlimit");
                 command
                     .arg(format!("--nofile={files}:{files}"))
-                    .arg(program);
+                    .arg(&program);
                 command
             }
             None => Command::new(program),
