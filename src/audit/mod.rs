@@ -16,7 +16,7 @@ mod read;
 mod replay;
 mod row;
 mod store;
-mod words;
+pub(crate) mod words;
 mod writer;
 
 use std::net::SocketAddr;

@@ -33,14 +33,14 @@ pub(super) fn direction(direction: Direction) -> &'static str {
     }
 }
 
-pub(super) fn mode(mode: Mode) -> &'static str {
+pub(crate) fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Active => "active",
         Mode::Passive => "passive",
     }
 }
 
-pub(super) fn outcome(outcome: TransferOutcome) -> &'static str {
+pub(crate) fn outcome(outcome: TransferOutcome) -> &'static str {
     match outcome {
         TransferOutcome::Completed => "completed",
         TransferOutcome::Failed => "failed",
@@ -49,7 +49,7 @@ pub(super) fn outcome(outcome: TransferOutcome) -> &'static str {
     }
 }
 
-pub(super) fn pinhole_end(end: PinholeEnd) -> &'static str {
+pub(crate) fn pinhole_end(end: PinholeEnd) -> &'static str {
     match end {
         PinholeEnd::Expired => "expired",
         PinholeEnd::TransferRefused => "transfer_refused",

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::audit::RecordHealth;
+use crate::audit::{RecordHealth, words};
 use crate::config::Limits;
 use crate::firewall::MAX_OPEN_REQUESTS;
 use crate::inspect::Event;
@@ -270,7 +270,7 @@ impl Metrics {
             }
             Event::PinholeUsed { .. } => self.pinhole_ended("used"),
             Event::PinholeUnused { reason, .. } => {
-                self.pinhole_ended(reasons::pinhole_end(*reason));
+                self.pinhole_ended(words::pinhole_end(*reason));
             }
             Event::PinholeRefused { .. } => {
                 self.pinhole_ended("refused");
@@ -278,8 +278,8 @@ impl Metrics {
             }
             Event::Transferred(transferred) => {
                 let kind = OfTransfer {
-                    mode: reasons::mode(transferred.mode),
-                    outcome: reasons::outcome(transferred.outcome),
+                    mode: words::mode(transferred.mode),
+                    outcome: words::outcome(transferred.outcome),
                 };
                 self.transfers.get_or_create(&kind).inc();
                 self.moved(transferred.counters.as_ref());

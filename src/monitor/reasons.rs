@@ -1,6 +1,6 @@
 //! The words by which counts are told apart: values of labels, which dashboards and alert rules name.
 
-use crate::inspect::{EndReason, Mode, PinholeEnd, TransferOutcome, Violation};
+use crate::inspect::{EndReason, Violation};
 
 use crate::net::Shortage;
 
@@ -11,13 +11,13 @@ pub(super) const REFUSALS: [&str; 10] = [
     "policy",
     "limit",
     "pinhole",
-    "too-many-sessions",
-    "session-rate",
-    "login-timeout",
-    "no-resources",
+    "too_many_sessions",
+    "session_rate",
+    "login_timeout",
+    "no_resources",
     "unanswered",
-    "connect-failed",
-    "audit-failed",
+    "connect_failed",
+    "audit_failed",
 ];
 
 /// What was missing when a connection could not be taken.
@@ -36,14 +36,14 @@ pub(super) const PINHOLE_ENDS: [&str; 11] = [
     "used",
     "refused",
     "expired",
-    "transfer-refused",
-    "transfer-ended",
+    "transfer_refused",
+    "transfer_ended",
     "replaced",
     "aborted",
     "reinitialised",
     "quit",
     "secured",
-    "session-closed",
+    "session_closed",
 ];
 
 /// Who dials.
@@ -61,59 +61,29 @@ pub(super) fn admin_side(side: AdminSide) -> &'static str {
 
 pub(super) fn admin_refusal(refusal: AdminRefusal) -> &'static str {
     match refusal {
-        AdminRefusal::NoToken => "no-token",
-        AdminRefusal::WrongToken => "wrong-token",
-        AdminRefusal::TooManyTokens => "too-many-tokens",
-        AdminRefusal::ForeignHost => "foreign-host",
-        AdminRefusal::ForeignOrigin => "foreign-origin",
-    }
-}
-
-pub(super) fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Active => "active",
-        Mode::Passive => "passive",
-    }
-}
-
-pub(super) fn outcome(outcome: TransferOutcome) -> &'static str {
-    match outcome {
-        TransferOutcome::Completed => "completed",
-        TransferOutcome::Failed => "failed",
-        TransferOutcome::Abandoned => "abandoned",
-        TransferOutcome::Truncated => "truncated",
-    }
-}
-
-pub(super) fn pinhole_end(end: PinholeEnd) -> &'static str {
-    match end {
-        PinholeEnd::Expired => "expired",
-        PinholeEnd::TransferRefused => "transfer-refused",
-        PinholeEnd::TransferEnded => "transfer-ended",
-        PinholeEnd::Replaced => "replaced",
-        PinholeEnd::Aborted => "aborted",
-        PinholeEnd::Reinitialised => "reinitialised",
-        PinholeEnd::Quit => "quit",
-        PinholeEnd::Secured => "secured",
-        PinholeEnd::SessionClosed => "session-closed",
+        AdminRefusal::NoToken => "no_token",
+        AdminRefusal::WrongToken => "wrong_token",
+        AdminRefusal::TooManyTokens => "too_many_tokens",
+        AdminRefusal::ForeignHost => "foreign_host",
+        AdminRefusal::ForeignOrigin => "foreign_origin",
     }
 }
 
 pub(super) fn session_end(reason: &EndReason) -> &'static str {
     match reason {
-        EndReason::ClientClosed => "client-closed",
-        EndReason::ServerClosed => "server-closed",
-        EndReason::ClientReset => "client-reset",
-        EndReason::ServerReset => "server-reset",
+        EndReason::ClientClosed => "client_closed",
+        EndReason::ServerClosed => "server_closed",
+        EndReason::ClientReset => "client_reset",
+        EndReason::ServerReset => "server_reset",
         EndReason::Idle => "idle",
         EndReason::Violation => "violation",
-        EndReason::ConnectFailed(_) => "connect-failed",
-        EndReason::LoginTimeout => "login-timeout",
-        EndReason::TooManySessions => "too-many-sessions",
-        EndReason::SessionRate => "session-rate",
-        EndReason::NoResources => "no-resources",
+        EndReason::ConnectFailed(_) => "connect_failed",
+        EndReason::LoginTimeout => "login_timeout",
+        EndReason::TooManySessions => "too_many_sessions",
+        EndReason::SessionRate => "session_rate",
+        EndReason::NoResources => "no_resources",
         EndReason::Stopping => "stopping",
-        EndReason::AuditFailed => "audit-failed",
+        EndReason::AuditFailed => "audit_failed",
     }
 }
 
@@ -133,34 +103,34 @@ pub(super) fn refused_session(reason: &EndReason) -> Option<&'static str> {
 
 pub(super) fn violation(violation: &Violation) -> &'static str {
     match violation {
-        Violation::SentOverlongLine { .. } => "overlong-line",
-        Violation::EndedLineWithBareLf => "bare-lf",
-        Violation::SentBareCr => "bare-cr",
-        Violation::NamedLineEnd => "line-end-in-name",
+        Violation::SentOverlongLine { .. } => "overlong_line",
+        Violation::EndedLineWithBareLf => "bare_lf",
+        Violation::SentBareCr => "bare_cr",
+        Violation::NamedLineEnd => "line_end_in_name",
         Violation::SentNul => "nul",
-        Violation::SentNoVerb => "no-verb",
-        Violation::SentUnknownVerb { .. } => "unknown-verb",
-        Violation::AskedForUnsupportedTransfer { .. } => "unsupported-transfer",
-        Violation::AnsweredNothing { .. } => "unasked-passive-reply",
-        Violation::RepliedUnasked { .. } => "unasked-reply",
-        Violation::RepliedPreliminaryTwice { .. } => "second-preliminary-reply",
-        Violation::SpokeForOtherSide => "wrong-side",
-        Violation::SentNoReply => "no-reply",
-        Violation::AnnouncedUnreadableEndpoint { .. } => "unreadable-endpoint",
-        Violation::AnnouncedOtherFamily => "other-family",
-        Violation::AnnouncedForeignAddress { .. } => "foreign-address",
-        Violation::AnnouncedForbiddenAddress { .. } => "forbidden-address",
-        Violation::AnnouncedForbiddenPort { .. } => "forbidden-port",
-        Violation::BrokeEpsvAll { .. } => "epsv-all",
-        Violation::UsedIpv4CommandOnIpv6 { .. } => "ipv4-command-on-ipv6",
-        Violation::NamedOverlongPath { .. } => "overlong-path",
-        Violation::PipelinedIntoTls => "bytes-behind-auth",
-        Violation::SpokePlainForTls => "plain-text-for-tls",
+        Violation::SentNoVerb => "no_verb",
+        Violation::SentUnknownVerb { .. } => "unknown_verb",
+        Violation::AskedForUnsupportedTransfer { .. } => "unsupported_transfer",
+        Violation::AnsweredNothing { .. } => "unasked_passive_reply",
+        Violation::RepliedUnasked { .. } => "unasked_reply",
+        Violation::RepliedPreliminaryTwice { .. } => "second_preliminary_reply",
+        Violation::SpokeForOtherSide => "wrong_side",
+        Violation::SentNoReply => "no_reply",
+        Violation::AnnouncedUnreadableEndpoint { .. } => "unreadable_endpoint",
+        Violation::AnnouncedOtherFamily => "other_family",
+        Violation::AnnouncedForeignAddress { .. } => "foreign_address",
+        Violation::AnnouncedForbiddenAddress { .. } => "forbidden_address",
+        Violation::AnnouncedForbiddenPort { .. } => "forbidden_port",
+        Violation::BrokeEpsvAll { .. } => "epsv_all",
+        Violation::UsedIpv4CommandOnIpv6 { .. } => "ipv4_command_on_ipv6",
+        Violation::NamedOverlongPath { .. } => "overlong_path",
+        Violation::PipelinedIntoTls => "bytes_behind_auth",
+        Violation::SpokePlainForTls => "plain_text_for_tls",
         Violation::SpokeHttp => "http",
-        Violation::SpokeOtherProtocol => "other-protocol",
-        Violation::SecuredNothing { .. } => "security-command-alone",
-        Violation::MisusedHost(_) => "misused-host",
-        Violation::GuessedPasswords { .. } => "wrong-passwords",
-        Violation::TransferredBeforeLogin { .. } => "transfer-before-login",
+        Violation::SpokeOtherProtocol => "other_protocol",
+        Violation::SecuredNothing { .. } => "security_command_alone",
+        Violation::MisusedHost(_) => "misused_host",
+        Violation::GuessedPasswords { .. } => "wrong_passwords",
+        Violation::TransferredBeforeLogin { .. } => "transfer_before_login",
     }
 }

@@ -133,7 +133,7 @@ fn a_server_that_is_away_is_a_refusal() {
         server: false,
         ..Setup::default()
     });
-    let away = [("reason", "connect-failed")];
+    let away = [("reason", "connect_failed")];
     let refused = || scrape(&gate).value("portcullis_refusals_total", &away);
     assert_eq!(refused(), 0.0);
     let told = rest(TcpStream::connect(gate.ftp()).unwrap());

@@ -129,8 +129,8 @@ fn guessing_ends_after_ten_wrong_tokens() {
     assert_eq!(ask(&gate, "GET /api/status", &[&right]).status, 429);
     let page = gate.get("/metrics").body;
     for line in [
-        "portcullis_admin_refusals_total{reason=\"wrong-token\"} 10",
-        "portcullis_admin_refusals_total{reason=\"too-many-tokens\"} 2",
+        "portcullis_admin_refusals_total{reason=\"wrong_token\"} 10",
+        "portcullis_admin_refusals_total{reason=\"too_many_tokens\"} 2",
     ] {
         assert!(page.contains(line), "{line} is missing in\n{page}");
     }

@@ -67,7 +67,7 @@ fn without_a_file_for_one_more_clients_hear_421_and_sessions_go_on() {
         assert!(Client::login(from(5), gate.ftp()).fetch() == content());
         assert!(honest.fetch() == content());
 
-        assert!(gate.refused("no-resources") >= 21.0);
+        assert!(gate.refused("no_resources") >= 21.0);
         gate.recorded("no_resources");
         untaken += gate.count("portcullis_accept_failures_total{reason=\"files\"}");
         let lines = gate.log().matches("connections cannot be taken").count();

@@ -35,7 +35,7 @@ fn sessions_are_so_many_for_a_client_and_in_all() {
         told,
         "421 Service not available: too many sessions, limit 3.\r\n"
     );
-    assert_eq!(gate.refused("too-many-sessions"), 2.0);
+    assert_eq!(gate.refused("too_many_sessions"), 2.0);
     gate.recorded("too_many_sessions");
     assert_eq!(gate.count("portcullis_sessions"), 3.0);
     assert!(!first.rest_after_quit().is_empty());
@@ -57,7 +57,7 @@ fn sessions_begin_so_often_for_a_client_and_in_all() {
     Client::login(BELA, gate.ftp()).rest_after_quit();
     let told = "421 Service not available: too many sessions begin, limit 3 per hour; try again later.\r\n";
     assert_eq!(Client::dial(CILI, gate.ftp()).rest(), told);
-    assert_eq!(gate.refused("session-rate"), 6.0);
+    assert_eq!(gate.refused("session_rate"), 6.0);
     gate.recorded("session_rate");
 }
 
@@ -73,8 +73,8 @@ fn who_trickles_and_does_not_log_in_is_told_421_and_ended() {
     let told = "421 Nobody has logged in for too long, closing.\r\n";
     assert_eq!(slow.rest(), told);
     gate.recorded("login_timeout");
-    assert_eq!(gate.refused("login-timeout"), 1.0);
-    let ended = "portcullis_sessions_ended_total{reason=\"login-timeout\"}";
+    assert_eq!(gate.refused("login_timeout"), 1.0);
+    let ended = "portcullis_sessions_ended_total{reason=\"login_timeout\"}";
     assert_eq!(gate.count(ended), 1.0);
     thread::sleep(Duration::from_secs(2));
     honest.ask("NOOP", "200");
@@ -96,7 +96,7 @@ fn a_line_without_an_end_is_cut_off() {
     client.send(format!("RETR {}", "x".repeat(4200)).as_bytes());
     let told = client.rest();
     assert!(told.starts_with("500"), "{told}");
-    assert_eq!(gate.refused("overlong-line"), 1.0);
+    assert_eq!(gate.refused("overlong_line"), 1.0);
 }
 
 fn the_queue_to_the_record_is_as_long_as_the_file_says() {
