@@ -21,7 +21,7 @@ listeners:
     server-sees: edge
     data: relay
     rules: rules.yaml
-limits: { sessions-per-client: 1000 }
+limits: { sessions-per-client: 1000, session-rate-per-client: 1000/s, session-rate: 1000/s }
 audit: { output: "${output}", store: "${join(folder, "audit.db")}", on-failure: allow }
 admin: { page: "127.0.0.1:${page}", token-file: "${join(folder, "token")}" }
 `);
