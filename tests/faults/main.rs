@@ -41,26 +41,7 @@ fn main() -> ExitCode {
         network::tests(),
         clock::tests(),
     ];
-    let whole = has_the_whole_machine();
-    let tests = tests.into_iter().flatten().map(|test| {
-        let ignored = !whole && NEED_ROOT.contains(&test.name());
-        test.with_ignored_flag(ignored)
-    });
-    lab::enter(tests.collect(), Some(AT_A_TIME))
-}
-
-/// What only root of the machine itself may do to it; listed as ignored for others.
-const NEED_ROOT: [&str; 3] = [
-    "a_start_on_a_read_only_disk_says_so",
-    "a_full_table_of_connections_lets_nothing_new_through_and_passes",
-    "transfers_wait_while_another_program_holds_the_ruleset",
-];
-
-/// Whether root here is root of the machine (user_namespaces(7)): all ids are mapped to themselves.
-fn has_the_whole_machine() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let ids: Vec<&str> = map.split_whitespace().collect();
-    ids == ["0", "0", "4294967295"]
+    lab::enter(tests.into_iter().flatten().collect(), Some(AT_A_TIME))
 }
 
 /// A test that has the name of its function.

@@ -124,22 +124,27 @@ fn answers_that_do_not_fit_are_asked_for_again() {
 }
 
 /// Starts another program that replaces 100,000 elements this many times, each time with the ruleset locked.
+///
+/// One message of that size takes a buffer that only root of the machine gets (`SO_SNDBUFFORCE`); others
+/// hold the ruleset more often, for 4,000 elements each time.
 fn hold_ruleset(lab: &Lab, times: u32) -> std::process::Child {
-    let text = lab.dir.join("big.nft");
-    let elements: Vec<String> = (0..100_000_u32)
-        .map(|i| std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string())
-        .collect();
-    std::fs::write(
-        &text,
-        format!(
+    let [big, small] = [("big.nft", 100_000), ("small.nft", 4_000)].map(|(name, count)| {
+        let elements: Vec<String> = (0..count)
+            .map(|i: u32| std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string())
+            .collect();
+        let text = format!(
             "add table inet big\nadd set inet big s {{ type ipv4_addr; }}\nflush set inet big s\n\
              add element inet big s {{ {} }}\n",
             elements.join(", ")
-        ),
-    )
-    .unwrap();
-    let text = text.display();
-    let command = format!("for i in $(seq {times}); do nft -f {text} || exit; done");
+        );
+        let path = lab.dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    });
+    let command = format!(
+        "if nft -f {big} 2>/dev/null; then file={big} times={times}; else file={small} times=$(({times} * 25)); fi
+         for i in $(seq $times); do nft -f $file || exit; done"
+    );
     let mut holding = lab.edge.command("sh");
     holding.args(["-c", &command]).spawn().unwrap()
 }

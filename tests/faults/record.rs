@@ -181,7 +181,7 @@ fn a_start_on_a_read_only_disk_says_so() {
     let disk = disk(&lab, 8);
     let gate = lab.portcullis(&config(&lab, "deny"), POLICY);
     let remount = |how: &str| {
-        let command = format!("mount -o remount,{how} {}", disk.display());
+        let command = format!("mount -o remount,bind,{how} {}", disk.display());
         lab.edge.sh(&command).status.success()
     };
     assert!(
