@@ -1,0 +1,1 @@
+//! Benchmarks of portcullis beside its peers; `tests/bench/run` runs them.
