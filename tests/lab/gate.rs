@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::{Lab, Topology, wait_until};
 
+/// Names another build of the program, which is to be measured.
+const PROGRAM: &str = "PORTCULLIS_LOAD_PROGRAM";
+
 /// A policy that allows every command.
 pub(super) const ALLOW_ALL: &str = "rules:\n  - id: all\n    allow: true\n";
 
@@ -76,7 +79,8 @@ impl Gate {
     /// Starts it and waits for nothing.
     fn launch(lab: &Lab, wrapped: &[&str], config: &str, policy: &str) -> Self {
         let (path, audit) = write(lab, config, policy);
-        let program = [wrapped, &[env!("CARGO_BIN_EXE_portcullis")]].concat();
+        let own = Self::program();
+        let program = [wrapped, &[own.as_str()]].concat();
         let mut process = lab
             .edge
             .command(program[0])
@@ -109,6 +113,11 @@ impl Gate {
             output.status.code(),
             String::from_utf8_lossy(&output.stdout).into_owned(),
         )
+    }
+
+    /// The program that is tried.
+    pub(crate) fn program() -> String {
+        std::env::var(PROGRAM).unwrap_or_else(|_| env!("CARGO_BIN_EXE_portcullis").to_owned())
     }
 
     /// All that it has written to stdout and stderr.
