@@ -131,6 +131,8 @@ pub(super) struct Facts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) outcome: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) by: Option<&'static str>,
@@ -140,7 +142,7 @@ pub(super) struct Facts<'a> {
 
 impl Facts<'_> {
     /// Puts in what was counted, each direction and both together.
-    pub(super) fn count(&mut self, counters: Option<&Counters>) {
+    pub(super) fn measured(&mut self, counters: Option<&Counters>) {
         let Some(counters) = counters else { return };
         self.bytes = Some(counters.bytes_forth.saturating_add(counters.bytes_back));
         self.packets = Some(counters.packets_forth.saturating_add(counters.packets_back));
