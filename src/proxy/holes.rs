@@ -28,6 +28,9 @@ pub(super) struct Holes {
     session: u64,
     legs: Legs,
     held: BTreeMap<PinholeId, Held>,
+    /// The address that ports were leased on last, and whether it is this machine's. It is one of the
+    /// session's own legs, which does not outlive its address.
+    leased_on: Option<(IpAddr, bool)>,
     window: Option<WindowSpec>,
     /// Whose window was closed and is followed still.
     drained: Option<Pair>,
@@ -60,6 +63,7 @@ impl Holes {
                 session,
                 legs,
                 held,
+                leased_on: None,
                 window: None,
                 drained: None,
                 news,
@@ -72,9 +76,9 @@ impl Holes {
     pub(super) fn lease_port(&mut self, id: PinholeId, address: IpAddr) -> Option<u16> {
         // An address that is not this machine's (a client's, a NAT64 one) takes packets only where
         // the kernel is told to hand them over.
-        let lease = match net::is_local(address) {
-            Ok(false) => self.shared.ports.lease_transparent(address),
-            Ok(true) | Err(_) => self.shared.ports.lease(address),
+        let lease = match self.is_local(address) {
+            false => self.shared.ports.lease_transparent(address),
+            true => self.shared.ports.lease(address),
         };
         let port = lease.as_ref().map(PortLease::port);
         self.held.insert(
@@ -85,6 +89,18 @@ impl Holes {
             },
         );
         port
+    }
+
+    fn is_local(&mut self, address: IpAddr) -> bool {
+        match self.leased_on {
+            Some((known, local)) if known == address => local,
+            Some(_) | None => {
+                // What cannot be looked up shows when it is bound.
+                let local = net::is_local(address).unwrap_or(true);
+                self.leased_on = Some((address, local));
+                local
+            }
+        }
     }
 
     /// Opens a pinhole; done when the connection may come.
@@ -198,8 +214,15 @@ impl Holes {
         }
     }
 
-    /// The same, without waiting.
-    pub(super) fn close_later(&mut self, id: PinholeId) {
+    /// Takes out what a used pinhole left.
+    pub(super) fn close_used(&mut self, id: PinholeId) {
+        if let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) {
+            kernel.firewall.close_used(pinhole);
+        }
+    }
+
+    /// Closes one that may not have been used, without waiting.
+    fn close_later(&mut self, id: PinholeId) {
         if let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) {
             kernel.firewall.close_later(pinhole);
         }

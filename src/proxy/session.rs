@@ -177,7 +177,7 @@ impl Session {
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
                 Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
-                Action::ClosePinhole { id, used: true } => self.holes.close_later(id),
+                Action::ClosePinhole { id, used: true } => self.holes.close_used(id),
                 Action::ClosePinhole { id, used: false } => self.holes.close(id).await,
                 Action::MeasurePinhole { id } => {
                     let news = self.holes.measure(id);
