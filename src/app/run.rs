@@ -178,11 +178,8 @@ fn set_up(
 /// Starts what talks to the kernel while sessions run.
 fn kernel_threads(kernel: &Kernel, flows: &Arc<Flows>) -> anyhow::Result<(Firewall, Watcher)> {
     let firewall = Firewall::start(kernel).context("starting the firewall's thread")?;
-    let flows = Arc::clone(flows);
-    let watcher = conntrack::watch(kernel.connection_mark, move |event| {
-        flows.handle_event(event)
-    })
-    .context("following data connections")?;
+    let watcher = conntrack::watch(kernel.connection_mark, Arc::clone(flows))
+        .context("following data connections")?;
     Ok((firewall, watcher))
 }
 

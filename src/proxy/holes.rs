@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use crate::conntrack::Key;
 use crate::firewall::WindowSpec;
 use crate::inspect::{Carriage, PinholeNews, WindowNews};
@@ -19,7 +17,8 @@ use crate::rules::{DataPath, Window};
 
 use super::Shared;
 use super::counts::Place;
-use super::flows::{MAX_UNREAD_NEWS, News, Pair};
+use super::flows::{News, Pair};
+use super::mailbox::Mailbox;
 
 /// The pinholes and the window of one session.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub(super) struct Holes {
     window: Option<WindowSpec>,
     /// Whose window was closed and is followed still.
     drained: Option<Pair>,
-    news: mpsc::Sender<News>,
+    news: Arc<Mailbox>,
 }
 
 /// What is held for one pinhole.
@@ -46,30 +45,48 @@ struct Held {
     relay: Option<Expected>,
     /// Counts it as long as it is open.
     place: Option<Place>,
+    used: bool,
 }
 
 impl Holes {
-    /// Begins with nothing; news arrive at the receiver.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        session: u64,
-        legs: Legs,
-    ) -> (Self, mpsc::Receiver<News>) {
-        let (news, heard) = mpsc::channel(MAX_UNREAD_NEWS);
-        let held = BTreeMap::new();
-        (
-            Self {
-                shared,
-                session,
-                legs,
-                held,
-                leased_on: None,
-                window: None,
-                drained: None,
-                news,
-            },
-            heard,
-        )
+    /// Begins with nothing.
+    pub(super) fn new(shared: Arc<Shared>, session: u64, legs: Legs) -> Self {
+        Self {
+            shared,
+            session,
+            legs,
+            held: BTreeMap::new(),
+            leased_on: None,
+            window: None,
+            drained: None,
+            news: Arc::default(),
+        }
+    }
+
+    /// The oldest news of what is held.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        let news = self.news.take()?;
+        if let News::Pinhole(id, PinholeNews::Used) = &news
+            && let Some(held) = self.held.get_mut(id)
+        {
+            held.used = true;
+        }
+        Some(news)
+    }
+
+    /// Where somebody wakes the session for news.
+    pub(super) fn mailbox(&self) -> &Mailbox {
+        &self.news
+    }
+
+    /// Asks whether a pinhole has been used, if that is not known: the answer is among the news.
+    pub(super) fn look_for_use(&self) {
+        let waits = |held: &Held| held.kernel.is_some() && held.place.is_some() && !held.used;
+        if let Some(kernel) = &self.shared.kernel
+            && self.held.values().any(waits)
+        {
+            kernel.watcher.look();
+        }
     }
 
     /// Finds a free port, and keeps it for the pinhole.
@@ -177,9 +194,7 @@ impl Holes {
                     cut: truncated,
                 },
             };
-            if news.try_send(News::Pinhole(id, news_of_it)).is_err() {
-                tracing::debug!(%id, "nobody hears of this relay any more");
-            }
+            news.send(News::Pinhole(id, news_of_it));
         };
         match relay::expect(order, lease, tell) {
             Ok(expected) => {
@@ -296,9 +311,7 @@ impl Holes {
 
     fn tell_refused(&self, reason: &str) {
         let refused = News::Window(WindowNews::Refused(reason.to_owned()));
-        if self.news.try_send(refused).is_err() {
-            tracing::debug!(session = self.session, reason, "window refused");
-        }
+        self.news.send(refused);
     }
 
     /// Closes the session's window, unless another session between the same hosts needs it. What came

@@ -10,6 +10,7 @@ mod flows;
 mod holes;
 mod legs;
 mod listener;
+mod mailbox;
 mod session;
 
 use std::sync::Arc;
