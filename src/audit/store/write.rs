@@ -3,9 +3,10 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior, params};
 
 use crate::config::StoreSettings;
 
@@ -13,7 +14,7 @@ use super::super::Row;
 use super::super::batch::{Batch, Place};
 use super::counts::Counts;
 use super::fresh::Opened;
-use super::{StoreError, folder, place, schema};
+use super::{StoreError, find, folder, place, schema};
 
 /// How long another process may hold the database before a write fails and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -173,35 +174,66 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Columns of an event.
+const COLUMNS: usize = 19;
+
+/// Events that one statement puts in: as many as fit first, then fewer. Each statement opens the table
+/// and its indexes anew, which costs as much as a good part of an event.
+static INSERTS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| {
+    let event = format!("({})", ["?"; COLUMNS].join(", "));
+    [16, 4, 1].map(|count| {
+        let events = vec![event.as_str(); count].join(", ");
+        let columns = find::COLUMNS;
+        let insert = format!("INSERT INTO events ({columns}) VALUES {events}");
+        (count, insert)
+    })
+});
+
 /// Puts the events in, from this place on.
 fn insert(transaction: &Transaction<'_>, first: i64, rows: &[Row]) -> rusqlite::Result<()> {
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO events (seq, time, session, flow, kind, client, server, listener, user, rule,
-             rule_at, verb, path, outcome, code, bytes, packets, duration_ms, line)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-    )?;
-    for (seq, row) in (first..).zip(rows) {
-        insert.execute(params![
-            seq,
-            row.time,
-            signed(row.session),
-            signed(row.flow),
-            row.kind,
-            row.client,
-            row.server,
-            row.listener,
-            row.user,
-            row.rule,
-            row.rule_at,
-            row.verb,
-            row.path,
-            row.outcome,
-            row.code,
-            row.bytes.map(signed),
-            row.packets.map(signed),
-            row.duration_ms.map(signed),
-            row.line,
-        ])?;
+    let (mut seq, mut rest) = (first, rows);
+    for (count, insert) in &*INSERTS {
+        if rest.len() < *count {
+            continue;
+        }
+        let mut insert = transaction.prepare_cached(insert)?;
+        while let Some((events, behind)) = rest.split_at_checked(*count) {
+            for (place, row) in events.iter().enumerate() {
+                bind(&mut insert, place * COLUMNS, seq, row)?;
+                seq += 1;
+            }
+            insert.raw_execute()?;
+            rest = behind;
+        }
+    }
+    Ok(())
+}
+
+/// Binds an event to the parameters behind `before`, in the order of [`find::COLUMNS`].
+fn bind(insert: &mut Statement<'_>, before: usize, seq: i64, row: &Row) -> rusqlite::Result<()> {
+    let values: [&dyn ToSql; COLUMNS] = [
+        &seq,
+        &row.time,
+        &signed(row.session),
+        &signed(row.flow),
+        &row.kind,
+        &row.client,
+        &row.server,
+        &row.listener,
+        &row.user,
+        &row.rule,
+        &row.rule_at,
+        &row.verb,
+        &row.path,
+        &row.outcome,
+        &row.code,
+        &row.bytes.map(signed),
+        &row.packets.map(signed),
+        &row.duration_ms.map(signed),
+        &row.line,
+    ];
+    for (parameter, value) in (before + 1..).zip(values) {
+        insert.raw_bind_parameter(parameter, value)?;
     }
     Ok(())
 }
