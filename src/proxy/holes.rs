@@ -45,7 +45,6 @@ struct Held {
     relay: Option<Expected>,
     /// Counts it as long as it is open.
     place: Option<Place>,
-    used: bool,
 }
 
 impl Holes {
@@ -65,13 +64,7 @@ impl Holes {
 
     /// The oldest news of what is held.
     pub(super) fn take_news(&mut self) -> Option<News> {
-        let news = self.news.take()?;
-        if let News::Pinhole(id, PinholeNews::Used) = &news
-            && let Some(held) = self.held.get_mut(id)
-        {
-            held.used = true;
-        }
-        Some(news)
+        self.news.take()
     }
 
     /// Where somebody wakes the session for news.
@@ -79,14 +72,22 @@ impl Holes {
         &self.news
     }
 
-    /// Asks whether a pinhole has been used, if that is not known: the answer is among the news.
-    pub(super) fn look_for_use(&self) {
-        let waits = |held: &Held| held.kernel.is_some() && held.place.is_some() && !held.used;
+    /// Whether a pinhole has been used after all, by what the kernel announced and nobody took so far; it is
+    /// among the news then.
+    pub(super) fn look_for_use(&self, id: PinholeId) -> bool {
+        let used = || {
+            let news =
+                |news: &News| matches!(news, News::Pinhole(of, PinholeNews::Used) if *of == id);
+            self.news.has(news)
+        };
+        let in_kernel = |held: &Held| held.kernel.is_some() && held.place.is_some();
         if let Some(kernel) = &self.shared.kernel
-            && self.held.values().any(waits)
+            && self.held.get(&id).is_some_and(in_kernel)
+            && !used()
         {
             kernel.watcher.look();
         }
+        used()
     }
 
     /// Finds a free port, and keeps it for the pinhole.

@@ -46,6 +46,11 @@ impl Mailbox {
         self.lock().pop_front()
     }
 
+    /// Whether such news are unread.
+    pub(super) fn has(&self, such: impl FnMut(&News) -> bool) -> bool {
+        self.lock().iter().any(such)
+    }
+
     /// Waits until somebody wakes the session.
     pub(super) async fn woken(&self) {
         self.woken.notified().await;

@@ -97,12 +97,7 @@ impl Session {
                     // Nobody is left who could give new ones.
                     Err(_) => reloading = false,
                 },
-                () = self.server.readable(), if read_server => {
-                    // What the server says may depend on it: whether its pinhole is to be closed.
-                    self.holes.look_for_use();
-                    self.take_news();
-                    self.read(Side::Server);
-                }
+                () = self.server.readable(), if read_server => self.read(Side::Server),
                 () = self.client.readable(), if read_client => self.read(Side::Client),
                 () = self.client.writable(), if self.client.has_unsent() => {}
                 () = self.server.writable(), if self.server.has_unsent() => {}
@@ -186,7 +181,14 @@ impl Session {
                 }
                 Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
                 Action::ClosePinhole { id, used: true } => self.holes.close_used(id),
-                Action::ClosePinhole { id, used: false } => self.holes.close(id).await,
+                Action::ClosePinhole { id, used: false } => {
+                    if self.holes.look_for_use(id) {
+                        self.holes.close_used(id);
+                        self.take_news();
+                    } else {
+                        self.holes.close(id).await;
+                    }
+                }
                 Action::MeasurePinhole { id } => {
                     let news = self.holes.measure(id);
                     self.inspector.handle_pinhole(id, news, Instant::now());

@@ -169,6 +169,10 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection
         .pragma_update(None, "synchronous", "NORMAL")
         .map_err(unopened)?;
+    // What a statement of many rows keeps to undo itself would go to a file in a folder of the system's.
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(unopened)?;
     schema::migrate(&mut connection, version, schema::MIGRATIONS).map_err(unopened)?;
     schema::probe(&connection, path)?;
     Ok(connection)
