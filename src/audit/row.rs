@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::eve::Line;
+use super::json;
 
 /// One event of the store. Times are microseconds since 1970 in UTC, so that they sort as numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +64,13 @@ impl Row {
             session: facts.session,
             flow: line.flow_id,
             kind: owned(facts.event),
-            client: line.src_ip.to_string(),
-            server: facts.server.clone(),
+            client: json::text(|out| json::ip(line.src_ip, out)),
+            server: json::text(|out| {
+                facts
+                    .server
+                    .iter()
+                    .for_each(|place| json::place(*place, out))
+            }),
             listener: owned(facts.listener),
             user: facts.user.map(owned),
             rule: facts.rule.map(owned),
@@ -72,7 +78,7 @@ impl Row {
             verb: ftp.and_then(|ftp| ftp.command).map(owned),
             path: facts.path.map(owned),
             outcome: outcome.or(reason).map(owned),
-            code: code.and_then(|[code]| code.parse().ok()),
+            code: code.and_then(|[code]| code.number()),
             bytes: facts.bytes,
             packets: facts.packets,
             duration_ms: facts.duration_ms,
