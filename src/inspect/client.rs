@@ -326,6 +326,7 @@ impl Inspector {
             asked,
             sent,
             carriage,
+            refused: 0,
         });
         self.forward(line, permitted.shown, permitted.rule, expects);
     }
