@@ -444,9 +444,8 @@ impl Stream {
 
     /// Takes bytes, Telnet removed; gives the answers to its options.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let (mut text, mut answers) = (Vec::new(), Vec::new());
-        self.telnet.take(bytes, &mut text, &mut answers);
-        self.buffer.extend(&text);
+        let mut answers = Vec::new();
+        self.telnet.take(bytes, self.buffer.space(), &mut answers);
         answers
     }
 }
