@@ -52,7 +52,7 @@ pub struct Row {
 impl Row {
     /// Makes the row of a line; `text` is the line as it was written.
     pub(super) fn of(timestamp: SystemTime, line: &Line<'_>, text: &[u8]) -> Self {
-        let facts = &line.portcullis;
+        let (facts, text) = (&line.portcullis, text.trim_ascii_end());
         let owned = |text: &str| text.to_owned();
         let ftp = line.ftp.as_ref();
         let code = ftp.and_then(|ftp| ftp.completion_code.as_ref());
@@ -82,7 +82,11 @@ impl Row {
             bytes: facts.bytes,
             packets: facts.packets,
             duration_ms: facts.duration_ms,
-            line: String::from_utf8_lossy(text.trim_ascii_end()).into_owned(),
+            // Lines are text, which is quickly seen; looking for bytes to replace is slow.
+            line: match std::str::from_utf8(text) {
+                Ok(line) => line.to_owned(),
+                Err(_) => String::from_utf8_lossy(text).into_owned(),
+            },
         }
     }
 }
