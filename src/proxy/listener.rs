@@ -159,12 +159,14 @@ impl Taker {
                 let Ok(_told) = self.shared.refusals.try_acquire() else {
                     return self.reset_unheard(client);
                 };
-                return self.turn_away(client, about, reason, &limit).await;
+                return Box::pin(self.turn_away(client, about, reason, &limit)).await;
             }
         };
-        let server = match self.reach_server(&mut about).await {
+        let server = match Box::pin(self.reach_server(&mut about)).await {
             Ok(server) => server,
-            Err((reason, text)) => return self.turn_away(client, about, reason, &text).await,
+            Err((reason, text)) => {
+                return Box::pin(self.turn_away(client, about, reason, &text)).await;
+            }
         };
         let Some(seen) = about.seen else { return };
         let legs = Legs {
@@ -186,9 +188,9 @@ impl Taker {
             client_is_edge: net::is_local(address.ip()).unwrap_or(false),
         };
         let shared = Arc::clone(&self.shared);
-        Session::new(shared, about, settings, (client, server), place)
-            .run(self.rules)
-            .await;
+        // By reference: moved into its own future, the session would have room in both.
+        let mut session = Session::new(shared, about, settings, (client, server), place);
+        session.run(self.rules).await;
     }
 
     /// Numbers a session and says who talks to whom; as far as it is known.

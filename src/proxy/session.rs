@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// Serves the session to its end.
-    pub(super) async fn run(mut self, mut rules: watch::Receiver<ListenerRules>) {
+    pub(super) async fn run(&mut self, mut rules: watch::Receiver<ListenerRules>) {
         let mut reloading = true;
         let mut stop = self.shared.stop.clone();
         let mut stopping = false;
@@ -155,7 +155,7 @@ impl Session {
     async fn carry_out(&mut self) {
         while let Some(action) = self.inspector.poll_action() {
             match action {
-                Action::Record(record) => self.keep(*record).await,
+                Action::Record(record) => self.keep(record).await,
                 // What is not on the record is not done (design: fail closed).
                 Action::ToServer(_) | Action::OpenPinhole { .. } | Action::OpenWindow { .. }
                     if self.unrecorded => {}
@@ -173,7 +173,9 @@ impl Session {
                     carriage,
                     lifetime,
                 } => {
-                    let news = match self.holes.open(id, pinhole, carriage, lifetime).await {
+                    // On the heap, as all that is seldom waited for: idle sessions keep room for it otherwise.
+                    let opened = self.holes.open(id, pinhole, carriage, lifetime);
+                    let news = match Box::pin(opened).await {
                         Ok(()) => PinholeNews::Opened,
                         Err(reason) => PinholeNews::Refused(reason),
                     };
@@ -186,7 +188,7 @@ impl Session {
                         self.holes.close_used(id);
                         self.take_news();
                     } else {
-                        self.holes.close(id).await;
+                        Box::pin(self.holes.close(id)).await;
                     }
                 }
                 Action::MeasurePinhole { id } => {
@@ -195,7 +197,7 @@ impl Session {
                 }
                 Action::ForgetPinhole { id } => self.holes.forget(id),
                 Action::OpenWindow { window, lifetime } => {
-                    self.holes.open_window(&window, lifetime).await;
+                    Box::pin(self.holes.open_window(&window, lifetime)).await;
                 }
                 Action::CloseWindow { .. } => self.holes.close_window(),
                 Action::FinishToServer => self.server.finish(),
@@ -205,7 +207,7 @@ impl Session {
         }
     }
 
-    async fn keep(&mut self, record: Record) {
+    async fn keep(&mut self, record: Box<Record>) {
         if self.unrecorded {
             return;
         }
@@ -215,9 +217,12 @@ impl Session {
         let entry = Entry {
             timestamp,
             session,
-            record,
+            record: *record,
         };
-        if let Err(error) = self.shared.audit.accept(entry).await {
+        let Err(entry) = self.shared.audit.accept_at_once(entry) else {
+            return;
+        };
+        if let Err(error) = Box::pin(self.shared.audit.accept(entry)).await {
             tracing::error!(session = self.id, "the record cannot be kept: {error}");
             self.unrecorded = true;
             let text = "The record cannot be kept, so nothing can be done.";
@@ -242,6 +247,11 @@ impl Session {
             self.server.reset();
             return;
         }
+        Box::pin(self.close()).await;
+    }
+
+    /// Writes what is left, for a while, and closes.
+    async fn close(&mut self) {
         for leg in [&mut self.client, &mut self.server] {
             let rest = async {
                 while leg.has_unsent() {
