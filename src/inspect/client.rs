@@ -11,9 +11,8 @@ use super::forms::PassiveForm;
 use super::login::Before;
 use super::pending::{Expects, PassiveRequest, Pending};
 use super::settle::settle;
-use super::{
-    Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation, with_line_end,
-};
+use super::shown::{shown, with_line_end};
+use super::{Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation};
 
 impl Inspector {
     /// Whether the client's next command must wait.
@@ -100,11 +99,9 @@ impl Inspector {
                 .argument
                 .map(|argument| match command.verb.hides_argument() {
                     true => "***".to_owned(),
-                    false => String::from_utf8_lossy(argument).into_owned(),
+                    false => shown(argument).into_owned(),
                 }),
-            path: path
-                .as_deref()
-                .map(|path| String::from_utf8_lossy(path).into_owned()),
+            path: path.as_deref().map(|path| shown(path).into_owned()),
         };
         let verdict = self.decide(&command, path.as_deref(), claim.as_ref());
         if let Some(claim) = claim.as_ref()
