@@ -98,10 +98,10 @@ impl Inspector {
             argument: command
                 .argument
                 .map(|argument| match command.verb.hides_argument() {
-                    true => "***".to_owned(),
-                    false => shown(argument).into_owned(),
+                    true => Arc::from("***"),
+                    false => Arc::from(shown(argument)),
                 }),
-            path: path.as_deref().map(|path| shown(path).into_owned()),
+            path: path.as_deref().map(|path| Arc::from(shown(path))),
         };
         let verdict = self.decide(&command, path.as_deref(), claim.as_ref());
         if let Some(claim) = claim.as_ref()
