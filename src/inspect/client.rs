@@ -11,9 +11,8 @@ use super::forms::PassiveForm;
 use super::login::Before;
 use super::pending::{Expects, PassiveRequest, Pending};
 use super::settle::settle;
-use super::{
-    Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation, with_line_end,
-};
+use super::shown::{shown, with_line_end};
+use super::{Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation};
 
 impl Inspector {
     /// Whether the client's next command must wait.
@@ -99,12 +98,10 @@ impl Inspector {
             argument: command
                 .argument
                 .map(|argument| match command.verb.hides_argument() {
-                    true => "***".to_owned(),
-                    false => String::from_utf8_lossy(argument).into_owned(),
+                    true => Arc::from("***"),
+                    false => Arc::from(shown(argument)),
                 }),
-            path: path
-                .as_deref()
-                .map(|path| String::from_utf8_lossy(path).into_owned()),
+            path: path.as_deref().map(|path| Arc::from(shown(path))),
         };
         let verdict = self.decide(&command, path.as_deref(), claim.as_ref());
         if let Some(claim) = claim.as_ref()

@@ -21,6 +21,7 @@ mod secure;
 mod server;
 mod settle;
 mod setup;
+mod shown;
 mod transfer;
 mod veil;
 mod waits;
@@ -50,6 +51,7 @@ use login::HeldBack;
 use pending::Pending;
 use secure::Channel;
 use setup::Setup;
+use shown::shown_line;
 use transfer::Transfers;
 
 /// What a session is held to.
@@ -464,36 +466,4 @@ impl Stream {
         self.telnet.take(bytes, self.buffer.space(), &mut answers);
         answers
     }
-}
-
-fn with_line_end(line: &[u8]) -> Vec<u8> {
-    let mut whole = Vec::with_capacity(line.len() + 2);
-    whole.extend_from_slice(line);
-    whole.extend_from_slice(b"\r\n");
-    whole
-}
-
-/// Bytes of an offending line that are shown.
-const MAX_SHOWN: usize = 256;
-
-/// A line as it may be shown: bytes outside UTF-8 replaced, and nothing behind PASS or ACCT, even
-/// where the line is too broken to have a verb (protocol rule 60).
-fn shown_line(line: &[u8]) -> String {
-    let upper = line.get(..MAX_SHOWN).unwrap_or(line).to_ascii_uppercase();
-    let secret = upper
-        .windows(4)
-        .position(|word| word == b"PASS" || word == b"ACCT")
-        .filter(|&start| {
-            upper
-                .get(..start)
-                .is_some_and(|before| !before.trim_ascii_start().contains(&b' '))
-        });
-    let (end, mark) = match secret {
-        Some(start) => (start + 4, " ***"),
-        None if line.len() > MAX_SHOWN => (MAX_SHOWN, " …"),
-        None => (line.len(), ""),
-    };
-    let mut text = String::from_utf8_lossy(line.get(..end).unwrap_or(line)).into_owned();
-    text.push_str(mark);
-    text
 }

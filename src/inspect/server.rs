@@ -7,7 +7,8 @@ use crate::ftp::{self, LineError, ReplyLine, Verb};
 use crate::rules::{Reaction, RuleName};
 
 use super::pending::{Expects, Forwarded, PassiveRequest, Pending};
-use super::{Command, EndReason, Event, Inspector, Side, Violation, with_line_end};
+use super::shown::{shown, with_line_end};
+use super::{Command, EndReason, Event, Inspector, Side, Violation};
 
 /// Bytes of one line of a server; text lines are free, but not endless.
 const MAX_REPLY_LINE: usize = 8 * 1024;
@@ -210,7 +211,7 @@ impl Inspector {
         ) || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
             || (command.path.is_some() && !command.verb.transfers())
         {
-            let text = String::from_utf8_lossy(line.get(4..).unwrap_or_default()).into_owned();
+            let text = shown(line.get(4..).unwrap_or_default()).into_owned();
             self.record(Event::Replied {
                 command: command.clone(),
                 code,
