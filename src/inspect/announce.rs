@@ -15,7 +15,8 @@ use super::checks::Fault;
 use super::client::Permitted;
 use super::forms::PassiveForm;
 use super::pending::{Expects, PassiveRequest};
-use super::{Inspector, Side, Violation, with_line_end};
+use super::shown::with_line_end;
+use super::{Inspector, Side, Violation};
 
 /// Bytes behind the port that strict inspection bears (protocol rule 21).
 const MAX_BEHIND_PORT: usize = 8;
