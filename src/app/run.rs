@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::admin::{Admin, ListenerView, MAX_RELOADS, ReloadRequest, Sources};
 use crate::audit::Audit;
@@ -214,6 +214,7 @@ impl Signals {
                     reopen(audit).await;
                     reload.run();
                 }
+                () = sleep(REPLACED_PAUSE), if reload.has_replaced() => reload.drop_replaced(),
                 Some(request) = requests.recv() => {
                     if request.send(reload.run()).is_err() {
                         tracing::debug!("nobody waits to hear how the reload went");
@@ -247,6 +248,9 @@ const OTHER_FILES: u64 = 64;
 
 /// How long what runs beside the sessions may take to end once the record is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two looks whether sessions still hold rules that were replaced.
+const REPLACED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long opening the record's file again may hold up other signals.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);

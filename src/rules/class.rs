@@ -3,7 +3,7 @@
 use crate::ftp::Verb;
 
 /// A group of commands that policies allow or deny together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// Who the user is, and the end of the session.
     Login,

@@ -1,6 +1,6 @@
 //! The keys that a rule can be found by, and the choice among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
 
@@ -13,7 +13,7 @@ use super::super::{Class, Request};
 use super::lists::{Places, Text, insert};
 
 /// One thing that requests are looked up by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Client(IpNet),
     Server(IpNet),
@@ -25,17 +25,18 @@ pub(super) enum Key {
     Command(CommandKey),
 }
 
-/// How many rules could stand under each key.
-pub(super) struct Counts(BTreeMap<Key, usize>);
+/// How many rules could stand under each key. Hashed: ten thousand names that begin alike take long to
+/// compare.
+pub(super) struct Counts(HashMap<Key, usize>);
 
 /// A condition as keys: each item may be found by any one of its alternatives.
 type Items = Vec<Vec<Key>>;
 
 impl Counts {
     pub(super) fn new(rules: &[Rule]) -> Self {
-        let mut counts = BTreeMap::new();
+        let mut counts = HashMap::with_capacity(rules.len());
         for key in rules.iter().flat_map(conditions).flatten().flatten() {
-            *counts.entry(key).or_default() += 1;
+            *counts.entry(key).or_insert(0) += 1;
         }
         Self(counts)
     }

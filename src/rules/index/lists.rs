@@ -17,7 +17,7 @@ pub(super) struct ByNetwork {
 }
 
 /// Part of a text that a rule asks for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Text {
     Whole(Vec<u8>),
     Prefix(Vec<u8>),
