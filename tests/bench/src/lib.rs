@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod control;
 pub mod figures;
+pub mod growth;
 pub mod lab;
 pub mod load;
 pub mod report;

@@ -12,12 +12,14 @@ mod system;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
 pub use gate::Setting;
 pub use host::Host;
 pub use metrics::Metrics;
+pub use peers::LARGE;
 pub use process::Process;
 pub use system::System;
 
@@ -33,6 +35,8 @@ pub const EDGE_INSIDE: &str = "10.60.1.1";
 pub const CLIENT: &str = "10.60.1.2";
 /// More addresses of the client, for many sessions.
 pub const CROWD: &str = "10.61.0.0/16";
+/// More addresses of the server: the edge has so many ports for each, and no more.
+const MORE_SERVERS: [&str; 3] = ["198.51.100.21", "198.51.100.22", "198.51.100.23"];
 
 /// Source ports of all hosts: what lies above is for pinholes.
 const LOCAL_PORTS: &str = "10000 49151";
@@ -112,6 +116,7 @@ pub struct Lab {
     disk: PathBuf,
     serving: Option<Process>,
     gate: Option<Process>,
+    ready_after: Option<Duration>,
 }
 
 impl Lab {
@@ -137,6 +142,7 @@ impl Lab {
             disk,
             serving: None,
             gate: None,
+            ready_after: None,
         };
         let hosts = [&lab.client, &lab.edge, &lab.server].map(Host::pid);
         succeed(
@@ -147,10 +153,10 @@ impl Lab {
         for host in [&lab.client, &lab.edge, &lab.server] {
             host.set("net.ipv4.ip_local_port_range", LOCAL_PORTS)?;
             host.set("net.core.somaxconn", "4096")?;
+            // Else whoever binds before it dials looks for a free port among thousands that wait, which after
+            // a few seconds takes longer than all else.
+            host.set("net.ipv4.tcp_max_tw_buckets", "0")?;
         }
-        // Else a server that binds before it dials looks for a free port among thousands that wait, which in
-        // a few seconds takes longer than all else.
-        lab.server.set("net.ipv4.tcp_max_tw_buckets", "0")?;
         Ok(lab)
     }
 
@@ -170,11 +176,15 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Gives the client all addresses of [`CROWD`].
+    /// Gives the client all addresses of [`CROWD`], and the server more; gives what `--to` says then.
     ///
     /// # Errors
     /// Says what could not be set.
-    pub fn crowd(&self) -> anyhow::Result<()> {
+    pub fn crowd(&self) -> anyhow::Result<String> {
+        for address in MORE_SERVERS {
+            self.server
+                .sh(&format!("ip addr add {address}/24 dev eth0"))?;
+        }
         self.client
             .sh(&format!("ip route add local {CROWD} dev lo"))?;
         self.edge
@@ -183,7 +193,8 @@ impl Lab {
             self.server
                 .sh(&format!("ip route add {CROWD} via {EDGE_OUTSIDE}"))?;
         }
-        Ok(())
+        let more = MORE_SERVERS.map(|address| format!("{address}:21"));
+        Ok(format!("{},{}", self.system.dialled(), more.join(",")))
     }
 
     /// Starts a server and waits until it listens.
@@ -217,7 +228,9 @@ impl Lab {
             System::ModProxy => Some(peers::mod_proxy(self)?),
             System::FtpProxy => Some(peers::ftp_proxy(self)?),
             System::PortcullisKernel | System::PortcullisRelay => {
-                Some(gate::start(self, setting)?.0)
+                let (process, took) = gate::start(self, setting)?;
+                self.ready_after = Some(took);
+                Some(process)
             }
         };
         Ok(())
@@ -226,6 +239,26 @@ impl Lab {
     /// The process on the edge, where there is one.
     pub fn gate(&self) -> Option<&Process> {
         self.gate.as_ref()
+    }
+
+    /// How long portcullis took from its start to its being ready.
+    pub fn ready_after(&self) -> Option<Duration> {
+        self.ready_after
+    }
+
+    /// The unix socket that portcullis is asked by.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.disk.join("admin.sock")
+    }
+
+    /// A folder of this lab, in memory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A folder of this lab, on a disk.
+    pub fn disk(&self) -> &Path {
+        &self.disk
     }
 
     /// Asks portcullis for its counts.
@@ -252,8 +285,13 @@ impl Lab {
 
     /// The client with these arguments, to be started.
     pub fn client_command(&self, arguments: &[&str]) -> Command {
+        self.client_command_to(&self.system.dialled(), arguments)
+    }
+
+    /// The same for the servers of [`Lab::crowd`].
+    pub fn client_command_to(&self, servers: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(&self.client, self.places.tools.join("load"));
-        command.arg("--to").arg(self.system.dialled());
+        command.arg("--to").arg(servers);
         if let Some(address) = self.system.announced() {
             command.args(["--announce", address]);
         }
@@ -291,7 +329,7 @@ impl Lab {
             if let Some(process) = who {
                 process.lives()?;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
         anyhow::bail!("nobody listens at {at}")
     }

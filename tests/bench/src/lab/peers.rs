@@ -1,7 +1,5 @@
 //! The servers, and what others have put between them and their clients.
 
-use std::path::Path;
-
 use anyhow::Context;
 
 use super::{CLIENT, EDGE_INSIDE, EDGE_OUTSIDE, Lab, Process, SERVER};
@@ -9,7 +7,7 @@ use super::{CLIENT, EDGE_INSIDE, EDGE_OUTSIDE, Lab, Process, SERVER};
 /// Bytes of the file `small`.
 const SMALL: &[u8] = b"small\n";
 /// Bytes of the file `large`, which takes no room.
-pub(crate) const LARGE: u64 = 1_000_000_000;
+pub const LARGE: u64 = 1_000_000_000;
 
 /// vsftpd, told to write no log and to turn nobody away.
 pub(super) fn vsftpd(lab: &Lab) -> anyhow::Result<Process> {
@@ -107,7 +105,7 @@ RequireValidShell off
 MaxInstances none
 WtmpLog off
 TransferLog none
-SystemLog {place}/proftpd.log
+SystemLog none
 PidFile {place}/pid
 ScoreboardFile off
 DelayEngine off
@@ -118,12 +116,14 @@ PassivePorts 20000 49151
   ProxyTables {place}/tables
   ProxyRole reverse
   ProxyReverseServers ftp://{SERVER}:21
+  ProxySourceAddress {EDGE_OUTSIDE}
 </IfModule>
 "
     );
     std::fs::write(&conf, text)?;
     let mut command = lab.command(&lab.edge, core.join("with"));
-    command.arg("env").arg(preload(&core)?);
+    // mod_proxy takes libssl for loaded, which mod_tls does elsewhere.
+    command.args(["env", "LD_PRELOAD=libssl.so.3"]);
     command
         .arg(core.join("usr/sbin/proftpd"))
         .args(["--nodaemon", "--config"])
@@ -131,12 +131,6 @@ PassivePorts 20000 49151
     let process = Process::start("proftpd", &mut command)?;
     lab.listening(&lab.edge, &format!("{EDGE_INSIDE}:21"), Some(&process))?;
     Ok(process)
-}
-
-/// mod_proxy takes libssl for loaded, which mod_tls does elsewhere.
-fn preload(core: &Path) -> anyhow::Result<String> {
-    let _ = core;
-    Ok("LD_PRELOAD=libssl.so.3".to_owned())
 }
 
 /// Debian's ftp-proxy for the one server, which clients dial.

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use anyhow::{Context, ensure};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -68,14 +70,26 @@ pub(super) async fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<
 }
 
 /// Listens for one data connection; gives the port as well.
-pub(super) fn listen(ip: IpAddr) -> io::Result<(TcpListener, u16)> {
+pub(super) fn listen(ip: IpAddr) -> io::Result<(Socket, u16)> {
     let at = SocketAddr::new(ip, 0);
     let socket = Socket::new(Domain::for_address(at), Type::STREAM.nonblocking(), None)?;
     socket.bind(&at.into())?;
     socket.listen(1)?;
     let own = socket.local_addr()?.as_socket();
     let port = own.ok_or(io::ErrorKind::Unsupported)?.port();
-    Ok((TcpListener::from_std(socket.into())?, port))
+    Ok((socket, port))
+}
+
+/// Takes the one connection; as a rule it is there by now, and nothing has to be waited for.
+pub(super) async fn accept(listener: Socket) -> io::Result<TcpStream> {
+    match accept_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+        Ok(stream) => TcpStream::from_std(stream.into()),
+        Err(Errno::AGAIN) => {
+            let listener = TcpListener::from_std(listener.into())?;
+            Ok(listener.accept().await?.0)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

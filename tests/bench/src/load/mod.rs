@@ -18,9 +18,9 @@ pub use run::run;
 #[derive(Clone, Debug, Parser)]
 #[command(about = "Many FTP sessions at one time, and one line of JSON about them")]
 pub struct Arguments {
-    /// The server, or the gate in front of it.
-    #[arg(long)]
-    pub to: SocketAddr,
+    /// The server, or the gate in front of it; several are taken in turn.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub to: Vec<SocketAddr>,
     /// The addresses that sessions come from, in turn, such as 10.61.0.0/16; where left out, routing chooses.
     #[arg(long)]
     pub from: Option<Addresses>,
@@ -40,8 +40,8 @@ pub struct Arguments {
     /// Sessions that may be on their way to a login at one time.
     #[arg(long, default_value_t = 64)]
     pub dialling: usize,
-    /// How much each session does: so many transfers, logins or NOOPs.
-    #[arg(long, conflicts_with = "seconds", required_unless_present = "seconds")]
+    /// How much each session does: so many transfers, logins or NOOPs; one where no `--seconds` are said.
+    #[arg(long, conflicts_with = "seconds")]
     pub transfers: Option<u64>,
     /// How long all go on.
     #[arg(long)]

@@ -116,9 +116,10 @@ async fn live(
     }
     let warmed = session.bytes;
     let limit = arguments.seconds.map(Duration::from_secs_f64);
+    let wanted = arguments.transfers.or(limit.is_none().then_some(1));
     let mut count = 0;
     let mut from = Instant::now();
-    while arguments.transfers.is_none_or(|wanted| count < wanted)
+    while wanted.is_none_or(|wanted| count < wanted)
         && limit.is_none_or(|limit| from.duration_since(began) < limit)
     {
         session.work().await?;

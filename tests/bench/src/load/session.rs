@@ -1,7 +1,7 @@
 //! One session: logs in, then does what it is asked for, one thing after the other.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -15,6 +15,7 @@ use crate::control::{Control, eprt_argument, port_argument, read_epsv, read_port
 /// A session that is logged in.
 pub(super) struct Session {
     arguments: Arc<Arguments>,
+    to: SocketAddr,
     from: Option<IpAddr>,
     control: Control,
     own: IpAddr,
@@ -33,7 +34,11 @@ impl Session {
     /// Connects and logs in.
     pub(super) async fn begin(arguments: &Arc<Arguments>, number: usize) -> anyhow::Result<Self> {
         let from = arguments.from.map(|addresses| addresses.nth(number));
-        let control = log_in(arguments, from).await?;
+        let servers = &arguments.to;
+        let to = servers
+            .get(number % servers.len().max(1))
+            .context("no server is named")?;
+        let control = log_in(arguments, *to, from).await?;
         let own = control.stream().local_addr()?.ip();
         let peer = control.stream().peer_addr()?.ip();
         let verb = match arguments.upload {
@@ -51,6 +56,7 @@ impl Session {
         };
         Ok(Self {
             arguments: Arc::clone(arguments),
+            to: *to,
             from,
             control,
             own,
@@ -71,7 +77,7 @@ impl Session {
                 Mode::Passive | Mode::Epsv => self.passive().await,
             },
             Work::Login => {
-                let mut control = log_in(&self.arguments, self.from).await?;
+                let mut control = log_in(&self.arguments, self.to, self.from).await?;
                 quit(&mut control).await
             }
             Work::Noop => {
@@ -110,11 +116,9 @@ impl Session {
         self.reply_delay = delay(reply);
         self.control.send(self.command.as_bytes()).await?;
         expect(&mut self.control, &self.command, 150).await?;
-        let (data, _) = listener
-            .accept()
+        let data = dial::accept(listener)
             .await
             .context("taking the data connection")?;
-        drop(listener);
         self.carry(data).await
     }
 
@@ -177,10 +181,12 @@ fn delay(reply: &str) -> Option<u64> {
     clock::stamped(reply).map(|written| now.saturating_sub(written))
 }
 
-async fn log_in(arguments: &Arguments, from: Option<IpAddr>) -> anyhow::Result<Control> {
-    let stream = dial::connect(from, arguments.to)
-        .await
-        .context("connecting")?;
+async fn log_in(
+    arguments: &Arguments,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> anyhow::Result<Control> {
+    let stream = dial::connect(from, to).await.context("connecting")?;
     let mut control = Control::new(stream)?;
     expect(&mut control, "the connection", 220).await?;
     control
