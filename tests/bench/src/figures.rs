@@ -150,7 +150,8 @@ impl Figure {
     /// What is told of an outcome and of the processor time that the gate took for it.
     fn samples(&self, outcome: &Outcome, cpu: Option<f64>) -> anyhow::Result<Vec<Sample>> {
         let took = outcome.took.context("nothing was done")?;
-        let thousands = outcome.transfers as f64 / 1000.0;
+        // The gate has worked for all of them.
+        let thousands = (outcome.transfers + outcome.uncounted) as f64 / 1000.0;
         let gigabytes = outcome.bytes as f64 / GIGABYTE;
         let mut samples = Vec::new();
         let mut tell = |what, unit, value| samples.push(self.sample(what, unit, value));

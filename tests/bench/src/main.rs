@@ -58,7 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let quick = arguments.quick;
     let rounds = |whole| arguments.rounds.unwrap_or(if quick { 1 } else { whole });
     let (rounds, growth_rounds) = (rounds(5), rounds(3));
-    let seconds = arguments.seconds.unwrap_or(if quick { 0.5 } else { 3.0 });
+    let seconds = arguments.seconds.unwrap_or(if quick { 1.0 } else { 3.0 });
     let circumstances = Circumstances {
         date: told("date", &["--iso-8601=minutes"]),
         machine: machine(),

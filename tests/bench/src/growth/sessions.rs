@@ -28,13 +28,18 @@ pub(super) fn measure(places: &Places, quick: bool, report: &mut Report) -> anyh
     let counts: &[u64] = if quick { &QUICK } else { &COUNTS };
     let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let most = files.saturating_sub(OTHER_FILES) / 2;
+    let mut done = 0;
     for &wanted in counts {
         let count = wanted.min(most);
         if count < wanted {
             report.note(format!(
-                "{NAME}: {wanted} sessions were asked for; {files} files to a process let {count} stand, told as {count}."
+                "{NAME}: {wanted} sessions were asked for; {files} files to a process let {count} stand, and no more are told."
             ));
         }
+        if count <= done {
+            continue;
+        }
+        done = count;
         // What the two ends take of the kernel, which the gate's share is told without.
         let ends = hold(places, System::Routing, count, quick)?;
         let gate = hold(places, System::PortcullisKernel, count, quick)?;

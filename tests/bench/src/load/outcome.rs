@@ -9,6 +9,8 @@ pub struct Outcome {
     pub sessions: usize,
     /// What was done with success: transfers, logins or NOOPs.
     pub transfers: u64,
+    /// What was done before, and is in no other number here.
+    pub uncounted: u64,
     /// From the first to the last of it; logins before it are not in it.
     pub seconds: f64,
     /// How many in a second.

@@ -17,7 +17,6 @@ struct Done {
     took: Vec<u64>,
     reply_delays: Vec<u64>,
     bytes: u64,
-    logged_in: bool,
     failure: Option<String>,
 }
 
@@ -80,6 +79,7 @@ pub async fn run(arguments: Arguments, held: impl FnOnce(usize, u64)) -> Outcome
         },
     };
     outcome.sessions = up;
+    outcome.uncounted = up as u64 * arguments.warm;
     outcome
 }
 
@@ -95,16 +95,15 @@ async fn live(
 ) -> anyhow::Result<()> {
     let begun = {
         let _turn = turns.acquire().await?;
-        let begun = Session::begin(arguments, number).await;
-        // Whoever has failed is counted by what it says at its end.
-        let _ = ready.send(begun.is_ok());
-        begun
+        Session::begin(arguments, number).await
     };
-    let mut session = begun?;
-    done.logged_in = true;
-    for _ in 0..arguments.warm {
-        session.work().await?;
-    }
+    let warmed = match begun {
+        Ok(session) => warm(session, arguments.warm).await,
+        Err(error) => Err(error),
+    };
+    // Whoever has failed is counted by what it says at its end.
+    let _ = ready.send(warmed.is_ok());
+    let mut session = warmed?;
     let signal = *wait.wait_for(|signal| *signal != Signal::Wait).await?;
     let Signal::Go(began) = signal else {
         return Ok(());
@@ -131,6 +130,14 @@ async fn live(
         from = now;
     }
     session.end().await
+}
+
+/// Does what is not counted.
+async fn warm(mut session: Session, times: u64) -> anyhow::Result<Session> {
+    for _ in 0..times {
+        session.work().await?;
+    }
+    Ok(session)
 }
 
 async fn sum_up(sessions: &mut JoinSet<Done>) -> Outcome {

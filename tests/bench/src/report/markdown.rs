@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::targets::{ALL, Against, Bound, Target};
+use super::targets::{ALL, Against, Bound, Reached, Target};
 use super::{Line, Report, grouped, short};
 
 /// Under what it was measured.
@@ -99,11 +99,14 @@ fn failures(text: &mut String, report: &Report) {
 fn targets(text: &mut String, lines: &[Line]) {
     text.push_str("\n## Targets\n\n| what | of | against | measured | target | met |\n|---|---|---|---|---|---|\n");
     for target in ALL {
-        let measured = target.measured(lines);
-        let met = match measured {
-            Some(value) if target.bound.is_met(value) => "yes",
-            Some(_) => "**no**",
-            None => "not measured",
+        let (told, met) = match target.reached(lines) {
+            Reached::Value(value) if target.bound.is_met(value) => (short(value), "yes"),
+            Reached::Value(value) => (short(value), "**no**"),
+            Reached::Below(value, at) => (
+                format!("{} with {}", short(value), grouped(at)),
+                "not reached",
+            ),
+            Reached::Nothing => ("–".to_owned(), "not measured"),
         };
         let at = target
             .at
@@ -114,7 +117,6 @@ fn targets(text: &mut String, lines: &[Line]) {
             Against::System(system) => format!("× {system}"),
             Against::At(from) => format!("× {}", grouped(from)),
         };
-        let told = measured.map_or("–".to_owned(), short);
         let _ = writeln!(
             text,
             "| {} {}{at} | {} | {against} | {told} | {} | {met} |",

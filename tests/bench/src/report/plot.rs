@@ -139,6 +139,7 @@ fn draw(
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
+        .x_labels(4)
         .x_desc(panel.over)
         .x_label_formatter(&|x| super::grouped(x.round() as u64))
         .y_label_formatter(&|y| super::short(*y))

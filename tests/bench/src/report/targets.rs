@@ -219,24 +219,47 @@ pub(super) const ALL: &[Target] = &[
     ),
 ];
 
+/// How near a measurement came to a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Reached {
+    /// The value, or its ratio to what it is held against.
+    Value(f64),
+    /// The value with the most of what grows that there was; fewer than the target is about.
+    Below(f64, u64),
+    /// Nothing was measured.
+    Nothing,
+}
+
 impl Target {
-    /// What was measured of it: the value, or its ratio to what it is held against.
-    pub(super) fn measured(&self, lines: &[Line]) -> Option<f64> {
+    /// What was measured of it.
+    pub(super) fn reached(&self, lines: &[Line]) -> Reached {
+        let of_target: Vec<&Line> = lines
+            .iter()
+            .filter(|line| line.figure == self.figure && line.what == self.what)
+            .collect();
         let find = |system, at| {
-            let mut lines = lines.iter();
-            let is = |line: &&Line| {
-                line.figure == self.figure
-                    && line.what == self.what
-                    && line.system == system
-                    && line.at == at
-            };
-            lines.find(is).map(|line| line.median)
+            let mut lines = of_target.iter();
+            let found = lines.find(|line| line.system == system && line.at == at);
+            found.map(|line| line.median)
         };
-        let own = find(self.system, self.at)?;
-        match self.against {
-            Against::Number => Some(own),
-            Against::System(other) => Some(own / find(other, self.at)?),
-            Against::At(from) => Some(own / find(self.system, Some(from))?),
+        let other = match self.against {
+            Against::Number => Some(1.0),
+            Against::System(other) => find(other, self.at),
+            Against::At(from) => find(self.system, Some(from)),
+        };
+        let Some(other) = other else {
+            return Reached::Nothing;
+        };
+        if let Some(own) = find(self.system, self.at) {
+            return Reached::Value(own / other);
+        }
+        let below = of_target
+            .iter()
+            .filter(|line| line.system == self.system && line.at < self.at);
+        let most = below.max_by_key(|line| line.at);
+        match most.and_then(|line| Some((line.median, line.at?))) {
+            Some((own, at)) => Reached::Below(own / other, at),
+            None => Reached::Nothing,
         }
     }
 }
@@ -248,5 +271,51 @@ impl Bound {
             Self::AtLeast(least) => value >= least,
             Self::AtMost(most) => value <= most,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Report, Sample};
+
+    fn measured(at: u64, value: f64) -> Sample {
+        Sample {
+            figure: "growth-sessions",
+            what: "RSS of one",
+            unit: "bytes",
+            at: Some(at),
+            value,
+        }
+    }
+
+    #[test]
+    fn fewer_than_a_target_is_about_do_not_meet_it() {
+        let is = |target: &&Target| target.what == "RSS of one";
+        let target = ALL.iter().find(is).unwrap();
+        let mut report = Report::default();
+        assert_eq!(target.reached(&report.lines()), Reached::Nothing);
+        report.add(PORTCULLIS, &[measured(1_000, 1.0), measured(9_800, 2.0)]);
+        assert_eq!(target.reached(&report.lines()), Reached::Below(2.0, 9_800));
+        report.add(PORTCULLIS, &[measured(100_000, 3.0)]);
+        assert_eq!(target.reached(&report.lines()), Reached::Value(3.0));
+    }
+
+    #[test]
+    fn a_ratio_is_to_the_other_system() {
+        let target = &ALL[0];
+        let transfers = |value| Sample {
+            figure: "pinned-active",
+            what: "transfers",
+            unit: "/s",
+            at: None,
+            value,
+        };
+        let mut report = Report::default();
+        report.add("portcullis-kernel", &[transfers(50.0)]);
+        assert_eq!(target.reached(&report.lines()), Reached::Nothing);
+        report.add("bare-relay", &[transfers(100.0)]);
+        assert_eq!(target.reached(&report.lines()), Reached::Value(0.5));
+        assert!(!target.bound.is_met(0.5));
     }
 }
