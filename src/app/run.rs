@@ -19,7 +19,7 @@ use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Intercept, Keeper};
 use crate::monitor::Monitor;
 use crate::net::Ports;
-use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
+use crate::proxy::{Cores, Flows, Gate, KernelSide, Parts, Shared};
 
 use super::confine;
 use super::reload::Reload;
@@ -75,6 +75,7 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             rules_loaded: reload.last(),
             reloads,
         };
+        let cores = Cores::start().context("starting the threads of sessions")?;
         let shared = Arc::new(Shared::new(Parts {
             limits: config.limits,
             kernel,
@@ -85,10 +86,13 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             flows,
             run: random_run(),
             stop: stopping.clone(),
+            seats: cores.seats(),
         }));
+        // Takes connections, and serves those who ask about the gate; sessions have threads of their own.
         let runtime = runtime::Builder::new_multi_thread()
             .enable_all()
-            .thread_name("portcullis")
+            .worker_threads(1)
+            .thread_name("gate")
             .build()
             .context("starting the runtime")?;
         let keeping = keeper.clone();
@@ -110,6 +114,8 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         }
         runtime.block_on(async { while served.join_next().await.is_some() {} });
         drop(shared);
+        // Sessions that did not end in time end here.
+        drop(cores);
         let finished = own.block_on(audit.finish());
         // A question to the store may still run; it is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
@@ -172,11 +178,8 @@ fn set_up(
 /// Starts what talks to the kernel while sessions run.
 fn kernel_threads(kernel: &Kernel, flows: &Arc<Flows>) -> anyhow::Result<(Firewall, Watcher)> {
     let firewall = Firewall::start(kernel).context("starting the firewall's thread")?;
-    let flows = Arc::clone(flows);
-    let watcher = conntrack::watch(kernel.connection_mark, move |event| {
-        flows.handle_event(event)
-    })
-    .context("following data connections")?;
+    let watcher = conntrack::watch(kernel.connection_mark, Arc::clone(flows))
+        .context("following data connections")?;
     Ok((firewall, watcher))
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use thiserror::Error;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::{AuditOutput, AuditSettings, OnFailure};
 use crate::sandbox::{RECORD, keep_only};
@@ -79,6 +79,8 @@ impl AuditError {
 #[derive(Clone, Debug)]
 pub struct Audit {
     entries: mpsc::Sender<Entry>,
+    /// Woken where the queue is half full: the writer may be gathering.
+    crowded: Arc<Notify>,
     health: watch::Receiver<Health>,
     stop: Arc<watch::Sender<bool>>,
     reopenings: mpsc::Sender<oneshot::Sender<Result<(), AuditError>>>,
@@ -153,6 +155,9 @@ impl Audit {
                     let permit = permit.map_err(|_closed| AuditError::Ended)?;
                     self.counts.accepted.fetch_add(1, Ordering::Release);
                     permit.send(entry);
+                    if self.entries.capacity() <= self.entries.max_capacity() / 2 {
+                        self.crowded.notify_one();
+                    }
                     return Ok(());
                 }
                 changed = health.changed() => changed.map_err(|_gone| AuditError::Ended)?,
@@ -218,6 +223,8 @@ impl Audit {
             .enable_time()
             .build()
             .map_err(|error| AuditError::unopened(&name, &error))?;
+        let crowded = Arc::<Notify>::default();
+        let queue = (queue, Arc::clone(&crowded));
         let writer = Writer::new(outputs, queue, tell, stopped, reopen, Arc::clone(&counts));
         thread::Builder::new()
             .name("audit".to_owned())
@@ -230,6 +237,7 @@ impl Audit {
             .map_err(|error| AuditError::unopened(&name, &error))?;
         Ok(Self {
             entries,
+            crowded,
             health,
             stop: Arc::new(stop),
             reopenings,

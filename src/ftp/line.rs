@@ -36,12 +36,17 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// Takes bytes as they came.
     pub fn extend(&mut self, bytes: &[u8]) {
+        self.space().extend_from_slice(bytes);
+    }
+
+    /// Where bytes are to be appended as they came; what is there stays as it is.
+    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.searched -= self.start;
             self.start = 0;
         }
-        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes
     }
 
     /// Bytes held that no line was made of.
@@ -81,6 +86,9 @@ impl LineBuffer {
         limit: impl Fn(&[u8]) -> usize,
     ) -> Result<Option<Ending>, LineError> {
         let held = self.bytes.get(self.start..).unwrap_or_default();
+        if held.is_empty() {
+            return Ok(None);
+        }
         let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
         let limit = limit(held.get(..16).unwrap_or(held));
         let Some(found) = unsearched.iter().position(|&byte| byte == b'\n') else {

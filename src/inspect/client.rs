@@ -28,15 +28,18 @@ impl Inspector {
         if self.client_is_held() {
             return false;
         }
+        self.with_line(|inspector, line| inspector.take_command(line, now))
+    }
+
+    fn take_command(&mut self, line: &mut Vec<u8>, now: Instant) -> bool {
         let max_line = self.policy.protocol().max_line;
-        let mut line = Vec::new();
         let limit = |start: &[u8]| ftp::Command::line_limit(start, max_line);
-        match self.client.buffer.take_line(&mut line, limit) {
+        match self.client.buffer.take_line(line, limit) {
             Ok(None) => false,
             Ok(Some(ending)) => {
                 // A server that has closed answers nothing more.
                 if !self.server.finished {
-                    self.handle_line(&line, ending, now);
+                    self.handle_line(line, ending, now);
                 }
                 true
             }
@@ -326,6 +329,7 @@ impl Inspector {
             asked,
             sent,
             carriage,
+            refused: 0,
         });
         self.forward(line, permitted.shown, permitted.rule, expects);
     }

@@ -97,12 +97,17 @@ impl ListenerRules {
 /// Bytes of each direction that are held unread; reading stops above it.
 const MAX_HELD: usize = 16 * 1024;
 
+/// Bytes of room that a session keeps for the next line, whatever the last one took.
+const MAX_KEPT: usize = 256;
+
 /// One session, from the greeting to the last record.
 #[derive(Debug)]
 pub struct Inspector {
     settings: Settings,
     client: Stream,
     server: Stream,
+    /// Where the line at hand is, which is the same memory for each.
+    line: Vec<u8>,
     replies: ReplyReader,
     /// Commands without a final reply, oldest first; never longer than `max-unanswered`.
     pending: VecDeque<Pending>,
@@ -167,6 +172,7 @@ impl Inspector {
             settings,
             client: Stream::default(),
             server: Stream::default(),
+            line: Vec::new(),
             replies: ReplyReader::default(),
             setup: Setup::default(),
             transfers: Transfers::default(),
@@ -403,6 +409,16 @@ impl Inspector {
         }
     }
 
+    /// Lends the memory for one line.
+    fn with_line(&mut self, take: impl FnOnce(&mut Self, &mut Vec<u8>) -> bool) -> bool {
+        let mut line = std::mem::take(&mut self.line);
+        let taken = take(self, &mut line);
+        line.clear();
+        line.shrink_to(MAX_KEPT);
+        self.line = line;
+        taken
+    }
+
     /// The time of day when bytes last came.
     fn wall_clock(&self) -> Option<Timestamp> {
         let (then, at) = self.clock?;
@@ -444,9 +460,8 @@ impl Stream {
 
     /// Takes bytes, Telnet removed; gives the answers to its options.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let (mut text, mut answers) = (Vec::new(), Vec::new());
-        self.telnet.take(bytes, &mut text, &mut answers);
-        self.buffer.extend(&text);
+        let mut answers = Vec::new();
+        self.telnet.take(bytes, self.buffer.space(), &mut answers);
         answers
     }
 }

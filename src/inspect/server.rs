@@ -20,18 +20,21 @@ impl Inspector {
         if self.server_is_held() {
             return false;
         }
-        let mut line = Vec::new();
-        match self.server.buffer.take_line(&mut line, |_| MAX_REPLY_LINE) {
+        self.with_line(|inspector, line| inspector.take_reply(line, now))
+    }
+
+    fn take_reply(&mut self, line: &mut Vec<u8>, now: Instant) -> bool {
+        match self.server.buffer.take_line(line, |_| MAX_REPLY_LINE) {
             Ok(None) => false,
             Ok(Some(_)) => {
-                match self.replies.handle_line(&line) {
-                    ReplyLine::Stray => self.drop_stray(&line, now),
+                match self.replies.handle_line(line) {
+                    ReplyLine::Stray => self.drop_stray(line, now),
                     ReplyLine::Text { code } => {
-                        if !self.hides_text(code, &line) {
-                            self.pass_to_client(&line);
+                        if !self.hides_text(code, line) {
+                            self.pass_to_client(line);
                         }
                     }
-                    ReplyLine::End { code } => self.handle_reply(code, &line, now),
+                    ReplyLine::End { code } => self.handle_reply(code, line, now),
                 }
                 true
             }

@@ -127,6 +127,7 @@ impl Inspector {
             asked,
             sent,
             carriage,
+            refused: _,
         } = request;
         let legs = self.settings.legs;
         let address = match carriage.path {

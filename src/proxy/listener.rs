@@ -112,7 +112,7 @@ impl Taker {
             tokio::select! {
                 arrived = door.next() => match arrived {
                     Arrived::Client(client) => {
-                        sessions.spawn(self.clone().serve(client));
+                        self.seat(&mut sessions, client);
                     }
                     // Here and not beside: its file is the last, and is needed for the next of its kind.
                     Arrived::Beyond(client) => self.turn_away_beyond(client).await,
@@ -126,6 +126,25 @@ impl Taker {
         if time::timeout(STOP_TIMEOUT, all).await.is_err() {
             tracing::warn!(listener = %self.name, "sessions did not end in time");
         }
+    }
+
+    /// Begins a session on one of the threads for them.
+    fn seat(&self, sessions: &mut JoinSet<()>, client: TcpStream) {
+        let (Some(seat), Ok(client)) = (self.shared.seats.seat(), client.into_std()) else {
+            return;
+        };
+        let taker = self.clone();
+        let handle = seat.handle().clone();
+        let session = async move {
+            match TcpStream::from_std(client) {
+                Ok(client) => taker.serve(client).await,
+                Err(error) => {
+                    tracing::warn!(listener = %taker.name, %error, "a client cannot be served");
+                }
+            }
+            drop(seat);
+        };
+        sessions.spawn_on(session, &handle);
     }
 
     async fn serve(self, client: TcpStream) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time;
 
 use crate::audit::{self, Entry};
@@ -33,7 +33,6 @@ pub(super) struct Session {
     client: Leg,
     server: Leg,
     holes: Holes,
-    news: mpsc::Receiver<News>,
     /// The record could not be kept: nothing more is carried out.
     unrecorded: bool,
     /// The client broke the connection, so the server's is broken too, or the other way round.
@@ -53,14 +52,13 @@ impl Session {
     ) -> Self {
         let about = Arc::new(about);
         let watched = shared.monitor.watch(&about, SystemTime::now());
-        let (holes, news) = Holes::new(Arc::clone(&shared), about.id, settings.legs);
+        let holes = Holes::new(Arc::clone(&shared), about.id, settings.legs);
         Self {
             id: about.id,
             inspector: Inspector::new(settings, Instant::now()),
             client: Leg::new(client),
             server: Leg::new(server),
             holes,
-            news,
             unrecorded: false,
             broken: false,
             closing: false,
@@ -77,6 +75,7 @@ impl Session {
         let mut stop = self.shared.stop.clone();
         let mut stopping = false;
         loop {
+            self.take_news();
             self.carry_out().await;
             self.flush().await;
             if self.inspector.is_over() {
@@ -102,12 +101,7 @@ impl Session {
                 () = self.client.readable(), if read_client => self.read(Side::Client),
                 () = self.client.writable(), if self.client.has_unsent() => {}
                 () = self.server.writable(), if self.server.has_unsent() => {}
-                Some(news) = self.news.recv() => match news {
-                    News::Pinhole(id, news) => {
-                        self.inspector.handle_pinhole(id, news, Instant::now());
-                    }
-                    News::Window(news) => self.inspector.handle_window(news, Instant::now()),
-                },
+                () = self.holes.mailbox().woken() => {}
                 () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
                 () = stopped(&mut stop), if !stopping => {
                     // Said once; what is left ends by its deadlines.
@@ -115,6 +109,15 @@ impl Session {
                     self.inspector.handle_stop(EndReason::Stopping, text, Instant::now());
                     stopping = true;
                 }
+            }
+        }
+    }
+
+    fn take_news(&mut self) {
+        while let Some(news) = self.holes.take_news() {
+            match news {
+                News::Pinhole(id, news) => self.inspector.handle_pinhole(id, news, Instant::now()),
+                News::Window(news) => self.inspector.handle_window(news, Instant::now()),
             }
         }
     }
@@ -177,8 +180,15 @@ impl Session {
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
                 Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
-                Action::ClosePinhole { id, used: true } => self.holes.close_later(id),
-                Action::ClosePinhole { id, used: false } => self.holes.close(id).await,
+                Action::ClosePinhole { id, used: true } => self.holes.close_used(id),
+                Action::ClosePinhole { id, used: false } => {
+                    if self.holes.look_for_use(id) {
+                        self.holes.close_used(id);
+                        self.take_news();
+                    } else {
+                        self.holes.close(id).await;
+                    }
+                }
                 Action::MeasurePinhole { id } => {
                     let news = self.holes.measure(id);
                     self.inspector.handle_pinhole(id, news, Instant::now());
