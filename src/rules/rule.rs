@@ -96,9 +96,21 @@ impl Rule {
         }
     }
 
-    /// Whether every condition holds.
+    /// Whether every condition holds: no mismatch, asked without going by the names of the conditions,
+    /// most of which are not written.
     pub(super) fn matches(&self, request: &Request<'_>, class: Class) -> bool {
-        self.mismatch(request, class).is_none()
+        let holds = |field| self.holds(field, request, class);
+        holds(Field::Command)
+            && holds(Field::Mode)
+            && holds(Field::Fxp)
+            && holds(Field::Channel)
+            && holds(Field::Listener)
+            && holds(Field::Client)
+            && holds(Field::Server)
+            && holds(Field::Host)
+            && holds(Field::User)
+            && holds(Field::Path)
+            && holds(Field::When)
     }
 
     /// The first condition that does not hold.
@@ -108,6 +120,8 @@ impl Rule {
     }
 
     /// Whether one condition holds.
+    // In place, which of them is known: what is not written costs a comparison.
+    #[inline(always)]
     fn holds(&self, field: Field, request: &Request<'_>, class: Class) -> bool {
         match field {
             Field::Fxp => self.matches_foreign(request),
@@ -213,4 +227,73 @@ fn any_matches(globs: &[Glob], text: Option<&str>) -> bool {
 
 fn holds<T>(condition: &Option<T>, test: impl FnOnce(&T) -> bool) -> bool {
     condition.as_ref().is_none_or(test)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::rules::Policy;
+
+    use super::*;
+
+    const POLICY: &str = "rules:
+  - { id: command, allow: true, command: RETR }
+  - { id: mode, allow: true, mode: passive }
+  - { id: channel, allow: true, channel: cleared }
+  - { id: listener, allow: true, listener: wan }
+  - { id: client, allow: true, client: 10.0.0.1 }
+  - { id: server, allow: true, server: 192.0.2.1 }
+  - { id: fxp, allow: true, fxp: 203.0.113.1 }
+  - { id: host, allow: true, host: a.example }
+  - { id: user, allow: true, user: anna }
+  - { id: path, allow: true, path: /in/** }
+  - { id: when, allow: true, when: { from: 00:00, to: '24:00', zone: UTC } }
+";
+
+    #[test]
+    fn a_rule_matches_where_no_condition_mismatches() {
+        let policy = Policy::parse("f", POLICY).unwrap_or_else(|problems| panic!("{problems}"));
+        let other = Request::new(
+            "lan",
+            [10, 0, 0, 2].into(),
+            [192, 0, 2, 2].into(),
+            &Verb::Pasv,
+        );
+        let requests = [
+            other,
+            Request {
+                listener: "wan",
+                client: [10, 0, 0, 1].into(),
+                server: [192, 0, 2, 1].into(),
+                verb: &Verb::Retr,
+                channel: Channel::Cleared,
+                host: Some("a.example"),
+                user: Some("anna"),
+                path: Some(b"/in/a"),
+                at: Some("2026-11-20T15:12:44Z".parse().unwrap()),
+                ..other
+            },
+            Request {
+                verb: &Verb::Port,
+                foreign: Some([203, 0, 113, 1].into()),
+                ..other
+            },
+        ];
+        let (mut matched, mut missed) = (BTreeSet::new(), BTreeSet::new());
+        for rule in policy.rules() {
+            for request in &requests {
+                let class = Class::of(request.verb, request.path.is_some());
+                let mismatch = rule.mismatch(request, class);
+                assert_eq!(rule.matches(request, class), mismatch.is_none());
+                match mismatch {
+                    Some(field) => missed.insert(field.name()),
+                    None => matched.insert(rule.name.id.as_str()),
+                };
+            }
+        }
+        // Each of the conditions holds somewhere, and somewhere it alone does not.
+        let all: BTreeSet<&str> = Field::ALL.map(Field::name).into();
+        assert_eq!((matched, missed), (all.clone(), all));
+    }
 }
