@@ -8,7 +8,7 @@ use crate::ftp::{Argument, Verb};
 use super::commands::Commands;
 use super::glob::Glob;
 use super::networks::Networks;
-use super::when::Times;
+use super::when::{Clock, Times};
 use super::{Channel, Class, Field, Grants, Loudness, Request, RuleName, TransferMode};
 
 /// One entry of a policy; a condition that is `None` was not written and holds for everything.
@@ -96,10 +96,20 @@ impl Rule {
         }
     }
 
-    /// Whether every condition holds: no mismatch, asked without going by the names of the conditions,
-    /// most of which are not written.
+    /// Whether every condition holds.
     pub(super) fn matches(&self, request: &Request<'_>, class: Class) -> bool {
-        let holds = |field| self.holds(field, request, class);
+        self.matches_by(request, class, request.at.map(Clock::at).as_ref())
+    }
+
+    /// The same by a clock that other rules were asked by: no mismatch, without going by the names of
+    /// the conditions, most of which are not written.
+    pub(super) fn matches_by<'a>(
+        &'a self,
+        request: &Request<'_>,
+        class: Class,
+        clock: Option<&Clock<'a>>,
+    ) -> bool {
+        let holds = |field| self.holds(field, request, class, clock);
         holds(Field::Command)
             && holds(Field::Mode)
             && holds(Field::Fxp)
@@ -116,13 +126,20 @@ impl Rule {
     /// The first condition that does not hold.
     pub(super) fn mismatch(&self, request: &Request<'_>, class: Class) -> Option<Field> {
         let mut fields = Field::ALL.into_iter();
-        fields.find(|field| !self.holds(*field, request, class))
+        let clock = request.at.map(Clock::at);
+        fields.find(|field| !self.holds(*field, request, class, clock.as_ref()))
     }
 
     /// Whether one condition holds.
     // In place, which of them is known: what is not written costs a comparison.
     #[inline(always)]
-    fn holds(&self, field: Field, request: &Request<'_>, class: Class) -> bool {
+    fn holds<'a>(
+        &'a self,
+        field: Field,
+        request: &Request<'_>,
+        class: Class,
+        clock: Option<&Clock<'a>>,
+    ) -> bool {
         match field {
             Field::Fxp => self.matches_foreign(request),
             Field::Command => holds(&self.commands, |commands| {
@@ -144,8 +161,8 @@ impl Rule {
                     .path
                     .is_some_and(|path| paths.iter().any(|glob| self.covers(glob, path)))
             }),
-            Field::When => holds(&self.times, |times| match request.at {
-                Some(at) => times.contain(at),
+            Field::When => holds(&self.times, |times| match clock {
+                Some(clock) => times.contain(clock),
                 None => !self.allows(),
             }),
         }
@@ -225,7 +242,7 @@ fn any_matches(globs: &[Glob], text: Option<&str>) -> bool {
     text.is_some_and(|text| globs.iter().any(|glob| glob.matches(text.as_bytes())))
 }
 
-fn holds<T>(condition: &Option<T>, test: impl FnOnce(&T) -> bool) -> bool {
+fn holds<'a, T>(condition: &'a Option<T>, test: impl FnOnce(&'a T) -> bool) -> bool {
     condition.as_ref().is_none_or(test)
 }
 
