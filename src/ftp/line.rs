@@ -1,5 +1,6 @@
 //! Bytes to lines: a bounded buffer that gives one line at a time, however the bytes were cut.
 
+use memchr::memchr;
 use thiserror::Error;
 
 /// How a line ended on the wire.
@@ -91,7 +92,7 @@ impl LineBuffer {
         }
         let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
         let limit = limit(held.get(..16).unwrap_or(held));
-        let Some(found) = unsearched.iter().position(|&byte| byte == b'\n') else {
+        let Some(found) = memchr(b'\n', unsearched) else {
             self.searched = self.bytes.len();
             // One byte more for the CR of a line that has exactly the limit.
             if held.len() > limit + 1 {

@@ -421,9 +421,9 @@ impl Inspector {
         taken
     }
 
-    /// The time of day when bytes last came.
+    /// The time of day when bytes last came; `None` as well where no rule looks at it.
     fn wall_clock(&self) -> Option<Timestamp> {
-        let (then, at) = self.clock?;
+        let (then, at) = self.clock.filter(|_| self.policy.uses_times())?;
         at.checked_add(self.moved.saturating_duration_since(then))
             .ok()
     }

@@ -125,8 +125,7 @@ impl Class {
 
     /// Gives the class as one bit of a set.
     pub(super) fn bit(self) -> u16 {
-        let place = Self::NAMED.iter().take_while(|(_, class)| *class != self);
-        1 << place.count()
+        1 << self as u16
     }
 }
 

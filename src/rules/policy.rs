@@ -8,6 +8,7 @@ use crate::yaml::{Problems, Source};
 
 use super::index::Index;
 use super::rule::{Rule, RuleAction};
+use super::when::Clock;
 use super::{
     Class, DataPath, Decision, Grants, Loudness, Protocol, Request, RuleName, Tls, TransferMode,
     Verdict, Window, compile,
@@ -20,6 +21,7 @@ pub struct Policy {
     rules: Arc<[Rule]>,
     index: Arc<Index>,
     uses_paths: bool,
+    uses_times: bool,
     built_in: Arc<RuleName>,
     /// What it was compiled from; shows rules as they are written.
     source: Option<Arc<Source>>,
@@ -63,6 +65,7 @@ impl Policy {
             protocol,
             index: Arc::new(Index::new(&rules)),
             uses_paths: rules.iter().any(|rule| rule.paths.is_some()),
+            uses_times: rules.iter().any(|rule| rule.times.is_some()),
             rules: rules.into(),
             built_in: built_in("default"),
             source: None,
@@ -74,11 +77,12 @@ impl Policy {
     /// Decides on one command; names exactly one rule, the built-in `default` included.
     pub fn decide(&self, request: &Request<'_>) -> Verdict {
         let class = Class::of(request.verb, request.path.is_some());
+        let clock = request.at.map(Clock::at);
         let first = self
             .index
             .candidates(request)
             .filter_map(|place| self.rules.get(place))
-            .find(|rule| rule.matches(request, class));
+            .find(|rule| rule.matches_by(request, class, clock.as_ref()));
         self.verdict(first, request)
     }
 
@@ -143,6 +147,11 @@ impl Policy {
     /// Whether any rule looks at paths, so that the session's directory must be known.
     pub fn uses_paths(&self) -> bool {
         self.uses_paths
+    }
+
+    /// Whether any rule looks at the time, so that it must be known.
+    pub fn uses_times(&self) -> bool {
+        self.uses_times
     }
 
     /// The windows that its rules open beside TLS, sorted, each once.

@@ -10,7 +10,7 @@ use super::super::commands::CommandKey;
 use super::super::glob::Glob;
 use super::super::rule::Rule;
 use super::super::{Class, Request};
-use super::lists::{Places, Text, insert};
+use super::lists::{Found, Lists, Text, insert};
 
 /// One thing that requests are looked up by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -110,9 +110,9 @@ fn texts(globs: &[Glob], key: fn(Text) -> Key) -> Items {
 /// Places of rules by command.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByCommand {
-    classes: BTreeMap<Class, Vec<usize>>,
-    verbs: BTreeMap<Verb, Vec<usize>>,
-    site_words: BTreeMap<String, Vec<usize>>,
+    classes: Lists<Class>,
+    verbs: Lists<Verb>,
+    site_words: Lists<String>,
 }
 
 impl ByCommand {
@@ -124,7 +124,7 @@ impl ByCommand {
         }
     }
 
-    pub(super) fn find<'a>(&'a self, request: &Request<'_>, found: &mut Vec<Places<'a>>) {
+    pub(super) fn find<'a>(&'a self, request: &Request<'_>, found: &mut Found<'a>) {
         let class = Class::of(request.verb, request.path.is_some());
         let lists = [
             self.classes.get(&class),

@@ -10,7 +10,7 @@ mod lists;
 use super::Request;
 use super::rule::Rule;
 use keys::{Counts, Key};
-use lists::{ByNetwork, ByText, Places};
+use lists::{ByNetwork, ByText, Found};
 
 /// Places of rules in a policy, under the condition that tells them apart.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +65,7 @@ impl Index {
 
     /// Gives the places of all rules that may match, in rising order; a place may come twice.
     pub(super) fn candidates(&self, request: &Request<'_>) -> Candidates<'_> {
-        let mut found = Vec::with_capacity(16);
+        let mut found = Found::new();
         found.push(self.others.as_slice());
         self.by_client.find(request.client, &mut found);
         self.by_server.find(request.server, &mut found);
@@ -97,7 +97,7 @@ impl Index {
 
 /// Merges rising lists of places into one.
 pub(super) struct Candidates<'a> {
-    lists: Vec<Places<'a>>,
+    lists: Found<'a>,
 }
 
 impl Iterator for Candidates<'_> {
