@@ -1,6 +1,6 @@
 //! The keys that a rule can be found by, and the choice among them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use ipnet::IpNet;
 
