@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ftp::Verb;
 use crate::yaml::{Problems, Source};
 
+use super::compile::Compiled;
 use super::index::Index;
 use super::rule::{Rule, RuleAction};
 use super::when::Clock;
@@ -48,22 +49,32 @@ impl Policy {
         source: &Arc<Source>,
         listeners: Option<&BTreeSet<String>>,
     ) -> Result<(Self, Problems), Problems> {
-        let ((protocol, rules), warnings) = compile::compile(source, listeners)?;
+        let (compiled, warnings) = compile::compile(source, listeners)?;
         let source = Some(Arc::clone(source));
-        let policy = Self::new(protocol, rules);
+        let policy = Self::new(compiled);
         Ok((Self { source, ..policy }, warnings))
     }
 
     /// Makes a policy of one built-in rule that allows everything; for tests.
     pub fn allow_all() -> Self {
         let rule = Rule::built_in(built_in("allow-all"), RuleAction::Allow);
-        Self::new(Protocol::default(), vec![rule])
+        let rules = vec![rule];
+        Self::new(Compiled {
+            protocol: Protocol::default(),
+            index: Index::new(&rules),
+            rules,
+        })
     }
 
-    fn new(protocol: Protocol, rules: Vec<Rule>) -> Self {
+    fn new(compiled: Compiled) -> Self {
+        let Compiled {
+            protocol,
+            rules,
+            index,
+        } = compiled;
         Self {
             protocol,
-            index: Arc::new(Index::new(&rules)),
+            index: Arc::new(index),
             uses_paths: rules.iter().any(|rule| rule.paths.is_some()),
             uses_times: rules.iter().any(|rule| rule.times.is_some()),
             rules: rules.into(),

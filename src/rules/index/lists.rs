@@ -1,5 +1,6 @@
 //! Lists of places under networks and texts: one look-up for each length in use.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -29,11 +30,11 @@ pub(super) struct ByNetwork {
 }
 
 /// Part of a text that a rule asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Text {
-    Whole(Vec<u8>),
-    Prefix(Vec<u8>),
-    Suffix(Vec<u8>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Text<'a> {
+    Whole(&'a [u8]),
+    Prefix(&'a [u8]),
+    Suffix(&'a [u8]),
 }
 
 /// Places of rules by text, or by how it begins or ends.
@@ -52,11 +53,11 @@ impl ByNetwork {
         match net {
             IpNet::V4(net) => {
                 note(&mut self.lengths4, length);
-                insert(&mut self.places4, (length, net.network().to_bits()), place);
+                insert(&mut self.places4, &(length, net.network().to_bits()), place);
             }
             IpNet::V6(net) => {
                 note(&mut self.lengths6, length);
-                insert(&mut self.places6, (length, net.network().to_bits()), place);
+                insert(&mut self.places6, &(length, net.network().to_bits()), place);
             }
         }
     }
@@ -82,7 +83,7 @@ impl ByNetwork {
 }
 
 impl ByText {
-    pub(super) fn add(&mut self, text: Text, place: usize) {
+    pub(super) fn add(&mut self, text: Text<'_>, place: usize) {
         match text {
             Text::Whole(text) => insert(&mut self.whole, text, place),
             Text::Prefix(text) => {
@@ -117,10 +118,17 @@ impl ByText {
 }
 
 /// Adds a place under a key, each place once.
-pub(super) fn insert<K: Eq + Hash>(places: &mut Lists<K>, key: K, place: usize) {
-    let places = places.entry(key).or_default();
-    if places.last() != Some(&place) {
-        places.push(place);
+pub(super) fn insert<K, Q>(lists: &mut Lists<K>, key: &Q, place: usize)
+where
+    K: Borrow<Q> + Eq + Hash,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    match lists.get_mut(key) {
+        Some(places) if places.last() == Some(&place) => {}
+        Some(places) => places.push(place),
+        None => {
+            lists.insert(key.to_owned(), vec![place]);
+        }
     }
 }
 
