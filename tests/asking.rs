@@ -121,8 +121,8 @@ impl Recorded {
                 let path = format!("/pub/{name}");
                 let command = inspect::Command {
                     verb: Verb::Retr,
-                    argument: Some(name.to_owned()),
-                    path: Some(path.clone()),
+                    argument: Some(name.into()),
+                    path: Some(path.as_str().into()),
                 };
                 let verdict = policy.decide(&Request {
                     user: Some(user),

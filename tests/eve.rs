@@ -207,8 +207,8 @@ fn events() -> Vec<Event> {
     });
     let command = |argument: Option<&str>| Command {
         verb: Verb::Retr,
-        argument: argument.map(str::to_owned),
-        path: argument.map(|name| format!("/pub/{name}")),
+        argument: argument.map(Into::into),
+        path: argument.map(|name| format!("/pub/{name}").into()),
     };
     let verdict = |decision| Verdict {
         decision,

@@ -1,12 +1,15 @@
 //! New rules for a running gate: read as at the start, all of them or none.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::watch;
 
 use crate::config::{self, Config, Listener};
+use crate::inspect::ListenerRules;
 use crate::monitor::RulesLoaded;
 use crate::proxy::{RulesSender, rules_of};
 
@@ -18,6 +21,9 @@ pub(super) struct Reload {
     fixed: String,
     senders_by_listener: BTreeMap<String, RulesSender>,
     last: watch::Sender<RulesLoaded>,
+    /// Rules that were replaced and that sessions may still hold: to drop ten thousand takes milliseconds,
+    /// which is not for a session's thread to do.
+    replaced: RefCell<Vec<ListenerRules>>,
 }
 
 impl Reload {
@@ -30,6 +36,7 @@ impl Reload {
             fixed,
             senders_by_listener: BTreeMap::new(),
             last,
+            replaced: RefCell::default(),
         }
     }
 
@@ -60,6 +67,18 @@ impl Reload {
         loaded
     }
 
+    /// Whether there are rules to be dropped by [`Self::drop_replaced`].
+    pub(super) fn has_replaced(&self) -> bool {
+        !self.replaced.borrow().is_empty()
+    }
+
+    /// Drops the replaced rules that no session holds any more.
+    pub(super) fn drop_replaced(&self) {
+        self.replaced.borrow_mut().retain(|rules| {
+            Arc::strong_count(&rules.policy) > 1 || Arc::strong_count(&rules.hosts) > 1
+        });
+    }
+
     fn read(&self) -> Result<String, String> {
         let mut notes = String::new();
         let config = match config::load(&self.file, &config::interface_names()) {
@@ -82,7 +101,8 @@ impl Reload {
         for listener in &config.listeners {
             match self.senders_by_listener.get(&listener.name) {
                 Some(sender) => {
-                    sender.send_replace(rules_of(listener));
+                    let before = sender.send_replace(rules_of(listener));
+                    self.replaced.borrow_mut().push(before);
                 }
                 None => notes += &format!("\nlistener {} needs a restart", listener.name),
             }

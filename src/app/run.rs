@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::admin::{Admin, ListenerView, MAX_RELOADS, ReloadRequest, Sources};
 use crate::audit::Audit;
@@ -19,7 +19,7 @@ use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Intercept, Keeper};
 use crate::monitor::Monitor;
 use crate::net::Ports;
-use crate::proxy::{Flows, Gate, KernelSide, Parts, Shared};
+use crate::proxy::{Cores, Flows, Gate, KernelSide, Parts, Shared};
 
 use super::confine;
 use super::reload::Reload;
@@ -75,6 +75,7 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             rules_loaded: reload.last(),
             reloads,
         };
+        let cores = Cores::start().context("starting the threads of sessions")?;
         let shared = Arc::new(Shared::new(Parts {
             limits: config.limits,
             kernel,
@@ -85,10 +86,13 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             flows,
             run: random_run(),
             stop: stopping.clone(),
+            seats: cores.seats(),
         }));
+        // Takes connections, and serves those who ask about the gate; sessions have threads of their own.
         let runtime = runtime::Builder::new_multi_thread()
             .enable_all()
-            .thread_name("portcullis")
+            .worker_threads(1)
+            .thread_name("gate")
             .build()
             .context("starting the runtime")?;
         let keeping = keeper.clone();
@@ -111,6 +115,8 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         }
         runtime.block_on(async { while served.join_next().await.is_some() {} });
         drop(shared);
+        // Sessions that did not end in time end here.
+        drop(cores);
         let finished = own.block_on(audit.finish());
         // A question to the store may still run; it is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
@@ -173,11 +179,8 @@ fn set_up(
 /// Starts what talks to the kernel while sessions run.
 fn kernel_threads(kernel: &Kernel, flows: &Arc<Flows>) -> anyhow::Result<(Firewall, Watcher)> {
     let firewall = Firewall::start(kernel).context("starting the firewall's thread")?;
-    let flows = Arc::clone(flows);
-    let watcher = conntrack::watch(kernel.connection_mark, move |event| {
-        flows.handle_event(event)
-    })
-    .context("following data connections")?;
+    let watcher = conntrack::watch(kernel.connection_mark, Arc::clone(flows))
+        .context("following data connections")?;
     Ok((firewall, watcher))
 }
 
@@ -212,6 +215,7 @@ impl Signals {
                     reopen(audit).await;
                     reload.run();
                 }
+                () = sleep(REPLACED_PAUSE), if reload.has_replaced() => reload.drop_replaced(),
                 Some(request) = requests.recv() => {
                     if request.send(reload.run()).is_err() {
                         tracing::debug!("nobody waits to hear how the reload went");
@@ -245,6 +249,9 @@ const OTHER_FILES: u64 = 64;
 
 /// How long what runs beside the sessions may take to end once the record is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two looks whether sessions still hold rules that were replaced.
+const REPLACED_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long opening the record's file again may hold up other signals.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);

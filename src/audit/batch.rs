@@ -33,9 +33,3 @@ impl Place {
         self.is_in(other.device, other.inode)
     }
 }
-
-impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.quiet.is_empty() && self.place.is_none()
-    }
-}

@@ -1,15 +1,14 @@
 //! From a record to its line: pure, the timestamp passed in.
 
-use std::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use time::OffsetDateTime;
 
 use crate::inspect::{Command, Event, Record, Transferred};
 use crate::pinhole::Pinhole;
 use crate::rules::{Decision, Loudness, RuleName, Verdict, Window};
 
-use super::eve::{Alert, Facts, Flow, Ftp, FtpData, Hole, Line};
+use super::eve::{Alert, Code, Facts, Flow, Ftp, FtpData, Hole, Line};
+use super::json::{self, Value};
 use super::{Session, words};
 
 /// Appends one record to `out` as one line of EVE JSON, line end included.
@@ -24,7 +23,7 @@ pub(super) fn line<'a>(
     record: &'a Record,
 ) -> Line<'a> {
     let mut line = Line {
-        timestamp: written(timestamp),
+        timestamp,
         flow_id: session.flow_id,
         event_type: "ftp",
         src_ip: session.client.ip(),
@@ -40,8 +39,8 @@ pub(super) fn line<'a>(
             session: session.id,
             listener: &session.listener,
             user: record.user.as_deref(),
-            server: session.server.to_string(),
-            seen: session.seen.map(|seen| seen.to_string()),
+            server: Some(session.server),
+            seen: session.seen,
             ..Facts::default()
         },
     };
@@ -51,17 +50,7 @@ pub(super) fn line<'a>(
 
 /// Appends a line, line end included.
 pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
-    let start = out.len();
-    if let Err(error) = serde_json::to_writer(&mut *out, line) {
-        // Text, numbers and fixed keys always serialise; a line that did not would still be one.
-        out.truncate(start);
-        let fault = serde_json::Value::from(error.to_string());
-        let line = format!(
-            "{{\"flow_id\":{},\"event_type\":\"portcullis\",\"portcullis\":{{\"fault\":{fault}}}}}",
-            line.flow_id
-        );
-        out.extend_from_slice(line.as_bytes());
-    }
+    line.write(out);
     out.push(b'\n');
 }
 
@@ -79,7 +68,7 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
             facts.path = command.path.as_deref();
             line.ftp = Some(Ftp {
                 reply: Some([text]),
-                completion_code: Some([code.to_string()]),
+                completion_code: Some([Code::Number(*code)]),
                 reply_received: Some("yes"),
                 ..ftp(command)
             });
@@ -127,19 +116,19 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
             facts.event = "pinhole-unused";
             facts.transfer = Some(id.0);
             facts.pinhole = Some(hole(pinhole));
-            facts.reason = Some(words::pinhole_end(*reason).to_owned());
+            facts.reason = Some(words::pinhole_end(*reason).into());
         }
         Event::PinholeRefused { pinhole, reason } => {
             facts.event = "pinhole-refused";
             facts.pinhole = pinhole.as_ref().map(hole);
-            facts.reason = Some(reason.clone());
+            facts.reason = Some(reason.into());
         }
         Event::Transferred(transferred) => transfer(line, transferred),
         Event::Converted { from, to, code } => {
             facts.event = "conversion";
             facts.before = Some(from.as_str());
             facts.after = Some(to.as_str());
-            facts.reason = Some(format!("the server answered {from} with {code}"));
+            facts.reason = Some(format!("the server answered {from} with {code}").into());
         }
         Event::Secured { rule, window } => {
             facts.event = "tls-start";
@@ -150,13 +139,13 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
                     last,
                     at_most,
                 } = window;
-                format!("window: passive ports {first}-{last}, at most {at_most} at a time")
+                format!("window: passive ports {first}-{last}, at most {at_most} at a time").into()
             });
         }
         Event::Unsecured => facts.event = "tls-end",
         Event::WindowUsed { announced } => {
             facts.event = "window-used";
-            facts.announced = Some(announced.to_string());
+            facts.announced = Some(*announced);
         }
         Event::WindowMoved {
             announced,
@@ -164,7 +153,7 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
             duration,
         } => {
             facts.event = "window-transfer";
-            facts.announced = Some(announced.to_string());
+            facts.announced = Some(*announced);
             facts.duration_ms = duration.map(milliseconds);
             facts.measured(counters.as_ref());
         }
@@ -175,7 +164,8 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
         } => {
             facts.event = "violation";
             facts.by = Some(words::side(*by));
-            facts.reason = Some(violation.to_string());
+            let said = violation.to_string();
+            facts.reason = Some(said.clone().into());
             facts.line = Some(offending);
             let (signature_id, severity) = words::violation(violation);
             line.event_type = "alert";
@@ -184,7 +174,12 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
                 gid: 1,
                 signature_id,
                 rev: 1,
-                signature: format!("FTP {} {violation}", words::side(*by)),
+                signature: [
+                    "FTP ".into(),
+                    words::side(*by).into(),
+                    " ".into(),
+                    said.into(),
+                ],
                 category: "Protocol violation",
                 severity,
             });
@@ -193,7 +188,7 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
             facts.event = "clients-unheard";
             facts.count = Some(*count);
             facts.duration_ms = Some(milliseconds(*within));
-            facts.reason = Some(format!("{count} clients beyond the limits were reset"));
+            facts.reason = Some(format!("{count} clients beyond the limits were reset").into());
         }
         Event::SessionEnded {
             reason,
@@ -208,8 +203,8 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
             line.flow = Some(Flow {
                 bytes_toserver: *bytes_from_client,
                 bytes_toclient: *bytes_from_server,
-                start: written(timestamp.checked_sub(*lasted).unwrap_or(UNIX_EPOCH)),
-                end: written(timestamp),
+                start: timestamp.checked_sub(*lasted).unwrap_or(UNIX_EPOCH),
+                end: timestamp,
                 age: lasted.as_secs(),
                 state: "closed",
                 reason: words::flow_end(reason),
@@ -226,7 +221,7 @@ fn decided<'a>(line: &mut Line<'a>, command: &'a Command, verdict: &'a Verdict) 
     if let Some(refusal) = &verdict.limit {
         let limit = refusal.limit;
         facts.limit = Some(format!("{} {}", limit.number, limit.measure.key()));
-        facts.reason = Some(limit.to_string());
+        facts.reason = Some(limit.to_string().into());
     }
     let mut shown = ftp(command);
     match &verdict.decision {
@@ -239,7 +234,7 @@ fn decided<'a>(line: &mut Line<'a>, command: &'a Command, verdict: &'a Verdict) 
                     gid: 1,
                     signature_id: words::ALLOWED,
                     rev: 1,
-                    signature: format!("FTP {} allowed by rule {}", command.verb, verdict.rule.id),
+                    signature: signature(command, " allowed by rule ", &verdict.rule),
                     category: "Allowed by policy",
                     severity: words::SEVERITY_ALLOWED,
                 });
@@ -248,7 +243,7 @@ fn decided<'a>(line: &mut Line<'a>, command: &'a Command, verdict: &'a Verdict) 
         Decision::Deny(reply) => {
             facts.action = Some("deny");
             let (code, text) = reply.split_once(' ').unwrap_or((reply, ""));
-            shown.completion_code = Some([code.to_owned()]);
+            shown.completion_code = Some([Code::Text(code)]);
             shown.reply = Some([text]);
             line.event_type = "alert";
             line.alert = Some(Alert {
@@ -256,7 +251,7 @@ fn decided<'a>(line: &mut Line<'a>, command: &'a Command, verdict: &'a Verdict) 
                 gid: 1,
                 signature_id: words::DENIED,
                 rev: 1,
-                signature: format!("FTP {} denied by rule {}", command.verb, verdict.rule.id),
+                signature: signature(command, " denied by rule ", &verdict.rule),
                 category: "Denied by policy",
                 severity: words::SEVERITY_DENIED,
             });
@@ -274,8 +269,8 @@ fn transfer<'a>(line: &mut Line<'a>, transferred: &'a Transferred) {
     facts.path = path;
     facts.transfer = Some(transferred.id.0);
     facts.mode = Some(mode);
-    facts.announced = Some(transferred.announced.to_string());
-    facts.rewritten = Some(transferred.rewritten.to_string());
+    facts.announced = Some(transferred.announced);
+    facts.rewritten = Some(transferred.rewritten);
     facts.pinhole = Some(hole(&transferred.pinhole));
     facts.measured(transferred.counters.as_ref());
     facts.duration_ms = transferred.duration.map(milliseconds);
@@ -287,7 +282,7 @@ fn transfer<'a>(line: &mut Line<'a>, transferred: &'a Transferred) {
     });
     let replied = transferred.code.is_some();
     line.ftp = Some(Ftp {
-        completion_code: transferred.code.map(|code| [code.to_string()]),
+        completion_code: transferred.code.map(|code| [Code::Number(code)]),
         dynamic_port: Some(transferred.announced.port()),
         mode: Some(mode),
         reply_received: Some(if replied { "yes" } else { "no" }),
@@ -309,14 +304,16 @@ fn by_rule<'a>(facts: &mut Facts<'a>, rule: &'a RuleName) {
 }
 
 fn hole(pinhole: &Pinhole) -> Hole {
-    let shown = |address: SocketAddr| address.to_string();
-    let (initiator, source): (IpAddr, IpAddr) = (pinhole.initiator, pinhole.source);
     Hole {
-        initiator,
-        announced: shown(pinhole.announced),
-        target: shown(pinhole.target),
-        source,
+        initiator: pinhole.initiator,
+        announced: pinhole.announced,
+        target: pinhole.target,
+        source: pinhole.source,
     }
+}
+
+fn signature<'a>(command: &'a Command, said: &'a str, rule: &'a RuleName) -> [Cow<'a, str>; 4] {
+    ["FTP ", command.verb.as_str(), said, &rule.id].map(Cow::Borrowed)
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -325,19 +322,7 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// Writes a time as EVE does: UTC, microseconds, `+0000`.
 pub(super) fn written(timestamp: SystemTime) -> String {
-    let since = timestamp.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    let utc = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}+0000",
-        utc.year(),
-        u8::from(utc.month()),
-        utc.day(),
-        utc.hour(),
-        utc.minute(),
-        utc.second(),
-        since.subsec_micros()
-    )
+    json::text(|out| json::time(timestamp, out))
 }
 
 #[cfg(test)]

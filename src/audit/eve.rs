@@ -3,141 +3,151 @@
 //! Names and types of the fields outside `portcullis` are those of Suricata's EVE output
 //! (event types `ftp`, `ftp_data`, `alert` and `flow`).
 
-use std::net::IpAddr;
-
-use serde::Serialize;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use crate::pinhole::Counters;
 
-#[derive(Serialize)]
-pub(super) struct Line<'a> {
-    pub(super) timestamp: String,
-    pub(super) flow_id: u64,
-    pub(super) event_type: &'static str,
-    pub(super) src_ip: IpAddr,
-    pub(super) src_port: u16,
-    pub(super) dest_ip: IpAddr,
-    pub(super) dest_port: u16,
-    pub(super) proto: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ftp: Option<Ftp<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ftp_data: Option<FtpData<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) alert: Option<Alert>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) flow: Option<Flow>,
-    pub(super) portcullis: Facts<'a>,
+use super::json::{Value, section};
+
+section! {
+    pub(super) struct Line<'a> {
+        pub(super) timestamp: SystemTime,
+        pub(super) flow_id: u64,
+        pub(super) event_type: &'static str,
+        pub(super) src_ip: IpAddr,
+        pub(super) src_port: u16,
+        pub(super) dest_ip: IpAddr,
+        pub(super) dest_port: u16,
+        pub(super) proto: &'static str,
+        pub(super) ftp: Option<Ftp<'a>>,
+        pub(super) ftp_data: Option<FtpData<'a>>,
+        pub(super) alert: Option<Alert<'a>>,
+        pub(super) flow: Option<Flow>,
+        pub(super) portcullis: Facts<'a>,
+    }
 }
 
-#[derive(Default, Serialize)]
-pub(super) struct Ftp<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) command: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) command_data: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reply: Option<[&'a str; 1]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) completion_code: Option<[String; 1]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) dynamic_port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mode: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reply_received: Option<&'static str>,
+section! {
+    #[derive(Default)]
+    pub(super) struct Ftp<'a> {
+        pub(super) command: Option<&'a str>,
+        pub(super) command_data: Option<&'a str>,
+        pub(super) reply: Option<[&'a str; 1]>,
+        pub(super) completion_code: Option<[Code<'a>; 1]>,
+        pub(super) dynamic_port: Option<u16>,
+        pub(super) mode: Option<&'static str>,
+        pub(super) reply_received: Option<&'static str>,
+    }
 }
 
-#[derive(Serialize)]
-pub(super) struct FtpData<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) filename: Option<&'a str>,
-    pub(super) command: &'a str,
+section! {
+    pub(super) struct FtpData<'a> {
+        pub(super) filename: Option<&'a str>,
+        pub(super) command: &'a str,
+    }
 }
 
-#[derive(Serialize)]
-pub(super) struct Alert {
-    pub(super) action: &'static str,
-    pub(super) gid: u32,
-    pub(super) signature_id: u32,
-    pub(super) rev: u32,
-    pub(super) signature: String,
-    pub(super) category: &'static str,
-    pub(super) severity: u8,
+section! {
+    pub(super) struct Alert<'a> {
+        pub(super) action: &'static str,
+        pub(super) gid: u32,
+        pub(super) signature_id: u32,
+        pub(super) rev: u32,
+        pub(super) signature: [Cow<'a, str>; 4],
+        pub(super) category: &'static str,
+        pub(super) severity: u8,
+    }
 }
 
-#[derive(Serialize)]
-pub(super) struct Flow {
-    pub(super) bytes_toserver: u64,
-    pub(super) bytes_toclient: u64,
-    pub(super) start: String,
-    pub(super) end: String,
-    pub(super) age: u64,
-    pub(super) state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<&'static str>,
+section! {
+    pub(super) struct Flow {
+        pub(super) bytes_toserver: u64,
+        pub(super) bytes_toclient: u64,
+        pub(super) start: SystemTime,
+        pub(super) end: SystemTime,
+        pub(super) age: u64,
+        pub(super) state: &'static str,
+        pub(super) reason: Option<&'static str>,
+    }
 }
 
-#[derive(Default, Serialize)]
-pub(super) struct Facts<'a> {
-    pub(super) event: &'static str,
-    pub(super) session: u64,
-    pub(super) listener: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user: Option<&'a str>,
-    pub(super) server: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) seen: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rule: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rule_at: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) action: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) limit: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) path: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) transfer: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mode: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) announced: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rewritten: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) direction: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) before: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) after: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) pinhole: Option<Hole>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) packets: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bytes_forth: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bytes_back: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) packets_forth: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) packets_back: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) duration_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) outcome: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) by: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) line: Option<&'a str>,
+section! {
+    #[derive(Default)]
+    pub(super) struct Facts<'a> {
+        pub(super) event: &'static str,
+        pub(super) session: u64,
+        pub(super) listener: &'a str,
+        pub(super) user: Option<&'a str>,
+        pub(super) server: Option<SocketAddr>,
+        pub(super) seen: Option<SocketAddr>,
+        pub(super) rule: Option<&'a str>,
+        pub(super) rule_at: Option<&'a str>,
+        pub(super) action: Option<&'static str>,
+        pub(super) limit: Option<String>,
+        pub(super) path: Option<&'a str>,
+        pub(super) transfer: Option<u64>,
+        pub(super) mode: Option<&'static str>,
+        pub(super) announced: Option<SocketAddr>,
+        pub(super) rewritten: Option<SocketAddr>,
+        pub(super) direction: Option<&'static str>,
+        pub(super) before: Option<&'a str>,
+        pub(super) after: Option<&'a str>,
+        pub(super) pinhole: Option<Hole>,
+        pub(super) bytes: Option<u64>,
+        pub(super) packets: Option<u64>,
+        pub(super) bytes_forth: Option<u64>,
+        pub(super) bytes_back: Option<u64>,
+        pub(super) packets_forth: Option<u64>,
+        pub(super) packets_back: Option<u64>,
+        pub(super) duration_ms: Option<u64>,
+        pub(super) outcome: Option<&'static str>,
+        pub(super) count: Option<u64>,
+        pub(super) reason: Option<Cow<'a, str>>,
+        pub(super) by: Option<&'static str>,
+        pub(super) line: Option<&'a str>,
+    }
+}
+
+section! {
+    pub(super) struct Hole {
+        pub(super) initiator: IpAddr,
+        pub(super) announced: SocketAddr,
+        pub(super) target: SocketAddr,
+        pub(super) source: IpAddr,
+    }
+}
+
+/// A reply code, which is text in a line.
+pub(super) enum Code<'a> {
+    /// As the server gave it.
+    Number(u16),
+    /// As a rule has it.
+    Text(&'a str),
+}
+
+impl Code<'_> {
+    /// The number that it is.
+    pub(super) fn number(&self) -> Option<u16> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
+}
+
+impl Value for Code<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Number(number) => {
+                out.push(b'"');
+                number.write(out);
+                out.push(b'"');
+            }
+            Self::Text(text) => text.write(out),
+        }
+    }
 }
 
 impl Facts<'_> {
@@ -151,12 +161,4 @@ impl Facts<'_> {
         self.packets_forth = Some(counters.packets_forth);
         self.packets_back = Some(counters.packets_back);
     }
-}
-
-#[derive(Serialize)]
-pub(super) struct Hole {
-    pub(super) initiator: IpAddr,
-    pub(super) announced: String,
-    pub(super) target: String,
-    pub(super) source: IpAddr,
 }

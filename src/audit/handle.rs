@@ -7,7 +7,7 @@ use std::thread;
 
 use thiserror::Error;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::config::{AuditOutput, AuditSettings, OnFailure};
 use crate::sandbox::{RECORD, keep_only};
@@ -79,6 +79,8 @@ impl AuditError {
 #[derive(Clone, Debug)]
 pub struct Audit {
     entries: mpsc::Sender<Entry>,
+    /// Woken where the queue is half full: the writer may be gathering.
+    crowded: Arc<Notify>,
     health: watch::Receiver<Health>,
     stop: Arc<watch::Sender<bool>>,
     reopenings: mpsc::Sender<oneshot::Sender<Result<(), AuditError>>>,
@@ -126,6 +128,32 @@ impl Audit {
         Self::open(&AuditSettings::to(AuditOutput::Stdout))
     }
 
+    /// Hands over one entry where that takes no waiting, else gives it back for [`Self::accept`].
+    ///
+    /// # Errors
+    /// The entry; nothing was done with it.
+    #[expect(clippy::result_large_err, reason = "it goes on to be accepted")]
+    pub fn accept_at_once(&self, entry: Entry) -> Result<(), Entry> {
+        if !matches!(&*self.health.borrow(), Health::Writing) || *self.stop.borrow() {
+            return Err(entry);
+        }
+        match self.entries.try_reserve() {
+            Ok(permit) => {
+                self.hand_over(permit, entry);
+                Ok(())
+            }
+            Err(_full_or_closed) => Err(entry),
+        }
+    }
+
+    fn hand_over(&self, permit: mpsc::Permit<'_, Entry>, entry: Entry) {
+        self.counts.accepted.fetch_add(1, Ordering::Release);
+        permit.send(entry);
+        if self.entries.capacity() <= self.entries.max_capacity() / 2 {
+            self.crowded.notify_one();
+        }
+    }
+
     /// Hands over one entry; waits while the queue is full. Once it returns, the entry will be
     /// written to every output, or counted where the policy is to go on without a record.
     ///
@@ -151,8 +179,7 @@ impl Audit {
                 biased;
                 permit = self.entries.reserve() => {
                     let permit = permit.map_err(|_closed| AuditError::Ended)?;
-                    self.counts.accepted.fetch_add(1, Ordering::Release);
-                    permit.send(entry);
+                    self.hand_over(permit, entry);
                     return Ok(());
                 }
                 changed = health.changed() => changed.map_err(|_gone| AuditError::Ended)?,
@@ -218,6 +245,8 @@ impl Audit {
             .enable_time()
             .build()
             .map_err(|error| AuditError::unopened(&name, &error))?;
+        let crowded = Arc::<Notify>::default();
+        let queue = (queue, Arc::clone(&crowded));
         let writer = Writer::new(outputs, queue, tell, stopped, reopen, Arc::clone(&counts));
         thread::Builder::new()
             .name("audit".to_owned())
@@ -230,6 +259,7 @@ impl Audit {
             .map_err(|error| AuditError::unopened(&name, &error))?;
         Ok(Self {
             entries,
+            crowded,
             health,
             stop: Arc::new(stop),
             reopenings,

@@ -10,6 +10,7 @@ mod eve;
 mod forward;
 mod handle;
 mod health;
+mod json;
 mod lines;
 mod notice;
 mod read;

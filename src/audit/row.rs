@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::eve::Line;
+use super::json;
 
 /// One event of the store. Times are microseconds since 1970 in UTC, so that they sort as numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub struct Row {
 impl Row {
     /// Makes the row of a line; `text` is the line as it was written.
     pub(super) fn of(timestamp: SystemTime, line: &Line<'_>, text: &[u8]) -> Self {
-        let facts = &line.portcullis;
+        let (facts, text) = (&line.portcullis, text.trim_ascii_end());
         let owned = |text: &str| text.to_owned();
         let ftp = line.ftp.as_ref();
         let code = ftp.and_then(|ftp| ftp.completion_code.as_ref());
@@ -63,8 +64,13 @@ impl Row {
             session: facts.session,
             flow: line.flow_id,
             kind: owned(facts.event),
-            client: line.src_ip.to_string(),
-            server: facts.server.clone(),
+            client: json::text(|out| json::ip(line.src_ip, out)),
+            server: json::text(|out| {
+                facts
+                    .server
+                    .iter()
+                    .for_each(|place| json::place(*place, out))
+            }),
             listener: owned(facts.listener),
             user: facts.user.map(owned),
             rule: facts.rule.map(owned),
@@ -72,11 +78,15 @@ impl Row {
             verb: ftp.and_then(|ftp| ftp.command).map(owned),
             path: facts.path.map(owned),
             outcome: outcome.or(reason).map(owned),
-            code: code.and_then(|[code]| code.parse().ok()),
+            code: code.and_then(|[code]| code.number()),
             bytes: facts.bytes,
             packets: facts.packets,
             duration_ms: facts.duration_ms,
-            line: String::from_utf8_lossy(text.trim_ascii_end()).into_owned(),
+            // Lines are text, which is quickly seen; looking for bytes to replace is slow.
+            line: match std::str::from_utf8(text) {
+                Ok(line) => line.to_owned(),
+                Err(_) => String::from_utf8_lossy(text).into_owned(),
+            },
         }
     }
 }

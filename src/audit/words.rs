@@ -1,5 +1,7 @@
 //! The fixed words and numbers of the record: what readers filter by, so none of them changes.
 
+use std::borrow::Cow;
+
 use crate::inspect::{Direction, EndReason, Mode, PinholeEnd, Side, TransferOutcome, Violation};
 
 /// `alert.signature_id` of a denied command; violations follow from [`FIRST_VIOLATION`].
@@ -63,22 +65,22 @@ pub(crate) fn pinhole_end(end: PinholeEnd) -> &'static str {
     }
 }
 
-pub(super) fn session_end(reason: &EndReason) -> String {
-    match reason {
-        EndReason::ClientClosed => "client_closed".to_owned(),
-        EndReason::ServerClosed => "server_closed".to_owned(),
-        EndReason::ClientReset => "client_reset".to_owned(),
-        EndReason::ServerReset => "server_reset".to_owned(),
-        EndReason::Idle => "idle".to_owned(),
-        EndReason::Violation => "violation".to_owned(),
-        EndReason::ConnectFailed(why) => format!("connect_failed: {why}"),
-        EndReason::LoginTimeout => "login_timeout".to_owned(),
-        EndReason::TooManySessions => "too_many_sessions".to_owned(),
-        EndReason::SessionRate => "session_rate".to_owned(),
-        EndReason::NoResources => "no_resources".to_owned(),
-        EndReason::Stopping => "stopping".to_owned(),
-        EndReason::AuditFailed => "audit_failed".to_owned(),
-    }
+pub(super) fn session_end(reason: &EndReason) -> Cow<'static, str> {
+    Cow::Borrowed(match reason {
+        EndReason::ClientClosed => "client_closed",
+        EndReason::ServerClosed => "server_closed",
+        EndReason::ClientReset => "client_reset",
+        EndReason::ServerReset => "server_reset",
+        EndReason::Idle => "idle",
+        EndReason::Violation => "violation",
+        EndReason::LoginTimeout => "login_timeout",
+        EndReason::TooManySessions => "too_many_sessions",
+        EndReason::SessionRate => "session_rate",
+        EndReason::NoResources => "no_resources",
+        EndReason::Stopping => "stopping",
+        EndReason::AuditFailed => "audit_failed",
+        EndReason::ConnectFailed(why) => return format!("connect_failed: {why}").into(),
+    })
 }
 
 /// `flow.reason` in the words of EVE, where one of them fits.

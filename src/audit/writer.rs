@@ -5,6 +5,9 @@
 //! batch until it takes it, and nothing more is accepted meanwhile: neither ever has a gap or an
 //! event twice. A decision of a quiet rule has no line; it is in the batch, and grows the rule's count
 //! in the store. The copies for syslog and the journal follow, and hold up nothing.
+//!
+//! An event that comes alone is written at once; those that come soon after it wait for each other, since
+//! a transaction costs more than what is in it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::batch::{Batch, Place};
 use super::forward::Forwarder;
@@ -21,7 +24,11 @@ use super::lines::Lines;
 use super::{AuditError, Entry, Row, Store, StoreError, agree, encode, notice};
 
 /// Entries that go into one batch at most.
-const MAX_BATCH: usize = 512;
+const MAX_BATCH: usize = 2048;
+
+/// Between two batches, unless the queue is half full: what a crash may cost beyond the queue is bounded
+/// by it, and no reader of the record waits longer.
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// Between two attempts at a write that failed.
 const RETRY: Duration = Duration::from_millis(200);
@@ -63,6 +70,10 @@ type Reopening = oneshot::Sender<Result<(), AuditError>>;
 pub(super) struct Writer {
     outputs: Outputs,
     queue: mpsc::Receiver<Entry>,
+    /// Says that the queue is half full.
+    crowded: Arc<Notify>,
+    /// When the last batch was written.
+    written_at: Option<Instant>,
     tell: watch::Sender<Health>,
     stopped: watch::Receiver<bool>,
     reopenings: mpsc::Receiver<Reopening>,
@@ -93,7 +104,7 @@ enum Wake {
 impl Writer {
     pub(super) fn new(
         outputs: Outputs,
-        queue: mpsc::Receiver<Entry>,
+        (queue, crowded): (mpsc::Receiver<Entry>, Arc<Notify>),
         tell: watch::Sender<Health>,
         stopped: watch::Receiver<bool>,
         reopenings: mpsc::Receiver<Reopening>,
@@ -102,6 +113,8 @@ impl Writer {
         Self {
             outputs,
             queue,
+            crowded,
+            written_at: None,
             tell,
             stopped,
             reopenings,
@@ -128,6 +141,7 @@ impl Writer {
                         self.encode(&entry);
                     }
                     result = self.write_batch(count);
+                    self.written_at = Some(Instant::now());
                     if self.retain_more || self.retained_at.elapsed() >= RETAIN_LATER {
                         self.retain();
                     }
@@ -150,12 +164,17 @@ impl Writer {
     /// Waits for something to do; [`Wake::End`] once the queue is closed and empty.
     async fn wake(&mut self, batch: &mut Vec<Entry>) -> Wake {
         let retains = self.outputs.store.is_some();
+        let gathered = self.written_at.map(|at| at + GATHERING);
+        let mut gathers = gathered.is_some_and(|until| until > Instant::now());
         loop {
             let closed = self.queue.is_closed();
             tokio::select! {
                 biased;
                 Some(asked) = self.reopenings.recv() => return Wake::Reopen(asked),
-                taken = self.queue.recv_many(batch, MAX_BATCH) => {
+                // The queue is not looked at meanwhile, so that senders need not wake this thread.
+                () = sleep_until(gathered), if gathers && !closed => gathers = false,
+                () = self.crowded.notified(), if gathers && !closed => gathers = false,
+                taken = self.queue.recv_many(batch, MAX_BATCH), if !gathers || closed => {
                     return if taken > 0 { Wake::Entries } else { Wake::End };
                 }
                 // Closing lets in nobody more, and what was let in still comes out.
@@ -375,6 +394,12 @@ impl Writer {
             RETAIN_IDLE
         };
         self.retain_at = self.retained_at + pause;
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    if let Some(instant) = instant {
+        tokio::time::sleep_until(instant.into()).await;
     }
 }
 

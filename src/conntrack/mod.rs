@@ -8,6 +8,7 @@ mod filter;
 mod flows;
 mod message;
 mod room;
+mod source;
 mod watch;
 
 use std::io;
@@ -21,7 +22,7 @@ use crate::pinhole::{Counters, Pinhole};
 pub use flows::{MAX_ENDED, MAX_FLOWS};
 pub use message::{Entry, Flow, TcpState, decode};
 pub use room::{ROOM_CHECK, Room, watch_room};
-pub use watch::{Watcher, watch};
+pub use watch::{Audience, Watcher, watch};
 
 /// What a data connection looks like to the one who dials it, source port left out, as a pinhole has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

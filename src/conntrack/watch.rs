@@ -1,5 +1,6 @@
 //! The thread that listens to connection tracking, and the questions put to it.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::flows::{Flows, Now};
-use super::message::{Entry, Flow, Kind, TcpState, ask_for, ask_for_all, decode, kind};
+use super::message::{Entry, Flow, Kind, TcpState, ask_for, ask_for_all, decode};
+use super::source::{GATHERING, Round, Source};
 use super::{ConntrackError, FlowEvent, Key, filter};
 use crate::config::Mark;
 use crate::net::netlink::{Builder, DONE, DUMP_INTERRUPTED, Family, Socket, messages};
@@ -27,8 +30,6 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 const STOP_CHECK: Duration = Duration::from_millis(500);
 /// How long the kernel may take to answer a question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Events taken after a loss before all connections are asked for; the receive buffer holds fewer.
-const MAX_WAITING: usize = 65_536;
 /// How often an interrupted dump is begun anew.
 const MAX_DUMPS: usize = 3;
 
@@ -46,11 +47,33 @@ pub struct Watcher {
 /// A connection, and where its entry goes.
 type Question = (Flow, SyncSender<Option<Entry>>);
 
-#[derive(Debug)]
+/// Who is told. Called by the thread that listens, and by those who look with [`Watcher::look`].
+pub trait Audience: Send + Sync + 'static {
+    /// Takes an event. Must not block: events are lost meanwhile, though made up for afterwards.
+    fn hear(&self, event: FlowEvent);
+
+    /// Events gather for 2 ms from here on, and what was told so far may be acted on.
+    fn pause(&self) {}
+}
+
+impl<Tell: Fn(FlowEvent) + Send + Sync + 'static> Audience for Tell {
+    fn hear(&self, event: FlowEvent) {
+        self(event);
+    }
+}
+
 struct Shared {
     flows: Mutex<Flows>,
     questions: Mutex<Socket>,
+    source: Mutex<Source>,
+    audience: Box<dyn Audience>,
     stop: AtomicBool,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -62,15 +85,12 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Calls `tell` on a thread of its own for every data connection with `mark` that begins or ends from
-/// here on. `tell` must not block: events are lost meanwhile, though made up for afterwards.
+/// Tells `audience`, on a thread of its own, every data connection with `mark` that begins or ends from
+/// here on, 2 ms late where several come and go.
 ///
 /// # Errors
 /// [`ConntrackError::Unprivileged`] without CAP_NET_ADMIN; [`ConntrackError::Netlink`].
-pub fn watch(
-    mark: Mark,
-    tell: impl Fn(FlowEvent) + Send + 'static,
-) -> Result<Watcher, ConntrackError> {
+pub fn watch(mark: Mark, audience: impl Audience) -> Result<Watcher, ConntrackError> {
     let doing = "listen to connection tracking";
     let fail = |source: io::Error| match Errno::from_io_error(&source) {
         Some(Errno::PERM) => ConntrackError::Unprivileged { doing },
@@ -84,13 +104,13 @@ pub fn watch(
     let shared = Arc::new(Shared {
         flows: Mutex::new(Flows::default()),
         questions: Mutex::new(questions),
+        source: Mutex::new(Source::new(events)),
+        audience: Box::new(audience),
         stop: AtomicBool::new(false),
     });
     let listener = Listener {
-        events,
         mark,
         shared: Arc::clone(&shared),
-        tell,
     };
     thread::Builder::new()
         .name("conntrack".to_owned())
@@ -136,61 +156,83 @@ impl Watcher {
     }
 }
 
+impl Watcher {
+    /// Tells, on this thread, the beginnings that the kernel has announced and the thread did not take so
+    /// far: for a session that must know at once whether its pinhole was used. Takes 1 µs where there are none.
+    pub fn look(&self) {
+        let shared = &*self.shared;
+        let mut source = lock(&shared.source);
+        source.take_beginnings(|entry| {
+            let event = lock(&shared.flows).handle_new(&entry, Now::read());
+            if let Some(event) = event {
+                shared.audience.hear(event);
+            }
+        });
+    }
+}
+
 fn keep_netlink() {
     if let Err(error) = keep_only(NETLINK) {
         tracing::warn!("a connection tracking thread: {error}");
     }
 }
 
-struct Listener<Tell> {
-    events: Socket,
+struct Listener {
     mark: Mark,
     shared: Arc<Shared>,
-    tell: Tell,
 }
 
-impl<Tell: Fn(FlowEvent)> Listener<Tell> {
-    fn run(mut self) {
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            let outcome = match self.events.receive() {
-                Ok(datagram) => {
-                    tell_all(datagram, &self.shared, &self.tell);
-                    Ok(())
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
-                    self.make_up_for_loss()
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = outcome {
-                tracing::error!(%error, "Lost the connection tracking socket; ends of transfers are not seen");
-                return;
-            }
+impl Listener {
+    fn run(self) {
+        if let Err(error) = self.listen() {
+            tracing::error!(%error, "Lost the connection tracking socket; ends of transfers are not seen");
         }
     }
 
-    fn make_up_for_loss(&mut self) -> io::Result<()> {
-        tracing::warn!("Connection tracking events were lost; asking for all connections");
-        // Those that wait are older than those that were lost. Taken after the list, a beginning among
-        // them would never get its end.
-        for _ in 0..MAX_WAITING {
-            match self.events.receive_waiting() {
-                Ok(Some(datagram)) => tell_all(datagram, &self.shared, &self.tell),
-                Ok(None) => break,
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {}
-                Err(error) => return Err(error),
-            }
+    fn listen(&self) -> io::Result<()> {
+        // To wait on without the lock, which others need.
+        let fd = lock(&self.shared.source).fd().try_clone_to_owned()?;
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            wait(&fd)?;
+            self.tell_all()?;
         }
-        self.reconcile();
         Ok(())
+    }
+
+    /// Tells what there is, round by round, until nothing comes.
+    fn tell_all(&self) -> io::Result<()> {
+        let shared = &*self.shared;
+        loop {
+            let round = lock(&shared.source).round()?;
+            let Round::Busy { lost } = round else {
+                shared.audience.pause();
+                return Ok(());
+            };
+            loop {
+                let next = lock(&shared.source).next();
+                let Some((kind, entry)) = next else {
+                    break;
+                };
+                if let Some(event) = handle(shared, kind, entry) {
+                    shared.audience.hear(event);
+                }
+                lock(&shared.source).told();
+            }
+            if lost {
+                tracing::warn!("Connection tracking events were lost; asking for all connections");
+                self.reconcile();
+            }
+            thread::sleep(GATHERING);
+            shared.audience.pause();
+        }
     }
 
     fn reconcile(&self) {
         match dump(&self.shared.questions, self.mark) {
             Ok(entries) => {
                 let events = lock(&self.shared.flows).reconcile(&entries, Now::read());
-                events.into_iter().for_each(&self.tell);
+                let audience = &self.shared.audience;
+                events.into_iter().for_each(|event| audience.hear(event));
             }
             Err(error) => {
                 tracing::warn!(%error, "Could not list tracked connections; some ends may be told late");
@@ -199,10 +241,15 @@ impl<Tell: Fn(FlowEvent)> Listener<Tell> {
     }
 }
 
-fn tell_all(datagram: &[u8], shared: &Shared, tell: &impl Fn(FlowEvent)) {
-    for message in messages(datagram) {
-        if let (Some(kind), Some(entry)) = (kind(&message), decode(&message)) {
-            handle(shared, kind, entry).into_iter().for_each(tell);
+/// Waits for an event, at most until the next look whether the thread shall end.
+fn wait(fd: &OwnedFd) -> io::Result<()> {
+    let timeout = Timespec::try_from(STOP_CHECK).map_err(io::Error::other)?;
+    loop {
+        let mut awaited = [PollFd::new(fd, PollFlags::IN)];
+        match poll(&mut awaited, Some(&timeout)) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The way to the netlink thread: asks for pinholes to be opened and closed, from any task.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::plan::{Change, Element};
 use super::subject::Subject;
 use super::window::WindowSpec;
 use super::wire::{Connection, Removal};
-use super::worker::{OpenRequest, Request, Worker, is};
+use super::worker::{OpenRequest, Request, Used, Worker, is};
 use crate::config::Kernel;
 use crate::pinhole::Pinhole;
 use crate::sandbox::{self, keep_only};
@@ -29,6 +29,7 @@ pub const MAX_OPEN_REQUESTS: usize = 1024;
 pub struct Firewall {
     requests: Sender<Request>,
     open_requests: Arc<Semaphore>,
+    used: Used,
     mender: Option<Mender>,
 }
 
@@ -84,7 +85,8 @@ impl Firewall {
         kernel: &Kernel,
     ) -> Result<Self, FirewallError> {
         let (sender, receiver) = channel();
-        let worker = Worker::new(connection, removal, kernel.table.clone());
+        let used = Used::default();
+        let worker = Worker::new(connection, removal, kernel.table.clone(), Arc::clone(&used));
         thread::Builder::new()
             .name("nftables".to_owned())
             .spawn(move || {
@@ -100,6 +102,7 @@ impl Firewall {
         Ok(Self {
             requests: sender,
             open_requests: Arc::new(Semaphore::new(MAX_OPEN_REQUESTS)),
+            used,
             mender: None,
         })
     }
@@ -128,6 +131,15 @@ impl Firewall {
     /// by the limit on pinholes.
     pub fn close_later(&self, pinhole: Pinhole) {
         self.close_subject_later(Subject::Pinhole(pinhole));
+    }
+
+    /// Takes out what a pinhole that has been used left in the kernel, without waiting: the kernel closed it
+    /// with its first connection. Done with the next pinhole that is opened, or within a
+    /// quarter of a second, which spares a transaction.
+    pub fn close_used(&self, pinhole: Pinhole) {
+        // A panic elsewhere leaves the list usable: every change to it is one call.
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.push(Subject::Pinhole(pinhole));
     }
 
     /// Opens a window for at most `lifetime`; done when the kernel has committed it. Opening it again

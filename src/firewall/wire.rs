@@ -50,12 +50,13 @@ pub(super) enum Removal {
 /// Appends `change` to the table `table` as one message that asks for an acknowledgement; removals are
 /// DESTROYSETELEM (Linux 6.3).
 pub fn encode(builder: &mut Builder, sequence: u32, table: &str, change: &Change) {
-    write_change(builder, sequence, table, change, Removal::Destroy);
+    write_change(builder, (sequence, ACK), table, change, Removal::Destroy);
 }
 
+/// `answer` is ACK, or 0 where the kernel is to speak of errors alone.
 fn write_change(
     builder: &mut Builder,
-    sequence: u32,
+    (sequence, answer): (u32, u16),
     table: &str,
     change: &Change,
     removal: Removal,
@@ -63,7 +64,7 @@ fn write_change(
     let (kind, flags, element, lifetime) = match change {
         Change::Add { element, lifetime } => (
             NEW_ELEMENT,
-            REQUEST | ACK | CREATE | EXCLUSIVE,
+            REQUEST | answer | CREATE | EXCLUSIVE,
             element,
             Some(*lifetime),
         ),
@@ -72,7 +73,7 @@ fn write_change(
                 Removal::Destroy => DESTROY_ELEMENT,
                 Removal::Delete => DELETE_ELEMENT,
             };
-            (kind, REQUEST | ACK, element, None)
+            (kind, REQUEST | answer, element, None)
         }
     };
     builder.message(kind, flags, sequence, &INET_HEADER, |builder| {
@@ -120,8 +121,9 @@ impl Connection {
     /// The first errno answered; one that [`is_unknown`] where the answer was lost.
     pub(super) fn transact(&mut self, changes: &[Change], removal: Removal) -> io::Result<()> {
         self.batch(changes.len(), |builder, first, table| {
-            for (sequence, change) in (first..).zip(changes) {
-                write_change(builder, sequence, table, change, removal);
+            for (index, (sequence, change)) in (first..).zip(changes).enumerate() {
+                let answer = if index + 1 == changes.len() { ACK } else { 0 };
+                write_change(builder, (sequence, answer), table, change, removal);
             }
         })
     }
@@ -249,12 +251,15 @@ impl Connection {
         outcome
     }
 
-    /// Waits for the answer to every message between `begin` and `end`.
+    /// Waits for the answer to the last message between `begin` and `end`, the only one that asks for one.
+    ///
+    /// The kernel answers once the whole batch is done or undone: first what failed as a whole, then errors
+    /// and the answer asked for, in the order of the messages (`nfnetlink_rcv_batch` in nfnetlink.c). An aborted
+    /// batch answers 0 to its last message as well, behind the error: only 0 alone means done.
     fn await_answers(&mut self, begin: u32, end: u32) -> io::Result<()> {
-        let mut missing = end - begin - 1;
-        // An aborted batch answers 0 to its good messages: only all-zero means done.
+        let last = end - 1;
         let mut refused = None;
-        while missing > 0 {
+        while begin < last {
             for message in messages(self.socket.receive()?) {
                 // Answers to an earlier batch may still come after its timeout.
                 if !(begin..end).contains(&message.sequence) {
@@ -270,10 +275,13 @@ impl Connection {
                 if errno != 0 {
                     refused = refused.or(Some(errno));
                 }
-                missing = missing.saturating_sub(1);
+                if message.sequence == last {
+                    return refused
+                        .map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)));
+                }
             }
         }
-        refused.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+        Ok(())
     }
 }
 

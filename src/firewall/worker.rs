@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -21,8 +22,13 @@ use super::wire::{Connection, Removal, is_unknown};
 pub const MAX_BATCH: usize = 64;
 /// Pause after a full set. Trying again sooner starves the kernel's collector of expired elements.
 pub const FULL_PAUSE: Duration = Duration::from_millis(250);
+/// How long what used pinholes left may stay where no other is opened.
+pub(super) const USED_PAUSE: Duration = Duration::from_millis(250);
 /// How long a request to open waits for room in the sets, from the first refusal on.
 const FULL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Pinholes that have been used, to be taken out with the next change. At most as many as are open.
+pub(super) type Used = Arc<Mutex<Vec<Subject>>>;
 
 #[derive(Debug)]
 pub(super) enum Request {
@@ -49,6 +55,9 @@ pub(super) struct Worker {
     removal: Removal,
     table: String,
     full: Option<Full>,
+    used: Used,
+    /// Subjects that were opened and not closed: as long as there are any, some may have been used.
+    open: usize,
 }
 
 /// While a set is full.
@@ -60,34 +69,56 @@ struct Full {
 
 impl Worker {
     /// Makes a worker that has nothing waiting.
-    pub(super) fn new(connection: Connection, removal: Removal, table: String) -> Self {
+    pub(super) fn new(connection: Connection, removal: Removal, table: String, used: Used) -> Self {
         Self {
             connection,
             removal,
             table,
             full: None,
+            used,
+            open: 0,
         }
     }
 
     /// Serves until all handles are gone.
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         loop {
-            let first = match &self.full {
+            let used_at = (self.open > 0).then(|| Instant::now() + USED_PAUSE);
+            let retry_at = self.full.as_ref().map(|full| full.retry_at);
+            let first = match used_at.into_iter().chain(retry_at).min() {
                 None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(full) => {
-                    requests.recv_timeout(full.retry_at.saturating_duration_since(Instant::now()))
+                Some(until) => {
+                    requests.recv_timeout(until.saturating_duration_since(Instant::now()))
                 }
             };
             match first {
                 Ok(first) => {
-                    let batch = gather(first, requests);
+                    let mut batch = self.take_used();
+                    gather(&mut batch, first, requests);
                     self.carry_out(batch);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let used = self.take_used();
+                    self.carry_out(used);
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let used = self.take_used();
+                    return self.carry_out(used);
+                }
             }
             self.retry_when_due();
         }
+    }
+
+    /// Those that were used, to be closed before anything is opened: one of them may come again.
+    fn take_used(&self) -> Vec<Request> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = used.len().min(MAX_BATCH);
+        let taken = used.drain(..count).map(|subject| Request::Close {
+            subject,
+            reply: None,
+        });
+        taken.collect()
     }
 
     fn retry_when_due(&mut self) {
@@ -111,6 +142,7 @@ impl Worker {
             match self.connection.transact(&changes, self.removal) {
                 Ok(()) => {
                     for request in batch {
+                        self.count(&request);
                         finish(request);
                     }
                     return;
@@ -124,6 +156,7 @@ impl Worker {
             match request {
                 Request::Open(request) => self.carry_out_open(request),
                 Request::Close { subject, reply } => {
+                    self.open = self.open.saturating_sub(1);
                     let outcome = self
                         .close(&subject)
                         .map_err(|source| refusal("close", &self.table, subject, source));
@@ -131,6 +164,13 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn count(&mut self, request: &Request) {
+        self.open = match request {
+            Request::Open(_) => self.open.saturating_add(1),
+            Request::Close { .. } => self.open.saturating_sub(1),
+        };
     }
 
     fn carry_out_open(&mut self, mut request: OpenRequest) {
@@ -143,7 +183,10 @@ impl Worker {
             return;
         }
         let error = match self.open(&request.subject, request.lifetime) {
-            Ok(()) => return answer_open(request, Ok(())),
+            Ok(()) => {
+                self.open = self.open.saturating_add(1);
+                return answer_open(request, Ok(()));
+            }
             Err(error) => error,
         };
         if is(&error, Errno::NFILE) {
@@ -218,15 +261,14 @@ fn tolerate_absence(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn gather(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
-    let mut batch = vec![first];
+fn gather(batch: &mut Vec<Request>, first: Request, requests: &Receiver<Request>) {
+    batch.push(first);
     while batch.len() < MAX_BATCH {
         match requests.try_recv() {
             Ok(request) => batch.push(request),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
         }
     }
-    batch
 }
 
 fn plan(request: &Request) -> Vec<Change> {

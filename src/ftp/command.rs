@@ -1,5 +1,7 @@
 //! A command line: its verb and its argument.
 
+use memchr::{memchr, memchr2};
+
 use super::Verb;
 
 /// Why a line is not a command, or not one to send on.
@@ -26,7 +28,8 @@ pub struct Command<'a> {
 impl<'a> Command<'a> {
     /// Reads a line without its end.
     pub fn parse(line: &'a [u8]) -> Result<Self, CommandFault> {
-        let mut rest = line.iter();
+        let first = memchr2(b'\r', 0, line).unwrap_or(line.len());
+        let mut rest = line.iter().skip(first);
         while let Some(&byte) = rest.next() {
             match byte {
                 b'\r' if rest.next() != Some(&0) => return Err(CommandFault::BareCr),
@@ -34,7 +37,7 @@ impl<'a> Command<'a> {
                 _ => {}
             }
         }
-        let (verb, argument) = match line.iter().position(|&byte| byte == b' ') {
+        let (verb, argument) = match memchr(b' ', line) {
             Some(space) => {
                 let (verb, rest) = line.split_at(space);
                 (verb, rest.get(1..))

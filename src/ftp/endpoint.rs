@@ -118,15 +118,21 @@ pub fn parse_lprt(argument: &[u8]) -> Result<SocketAddr, EndpointError> {
 
 /// Writes a 228 reply (RFC 1639 §3), line end included.
 pub fn write_228(endpoint: SocketAddr) -> Vec<u8> {
-    let (family, octets) = match endpoint.ip() {
-        IpAddr::V4(v4) => (4, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (6, v6.octets().to_vec()),
-    };
-    let address: Vec<String> = octets.iter().map(u8::to_string).collect();
-    let [high, low] = endpoint.port().to_be_bytes();
-    let (length, address) = (address.len(), address.join(","));
-    format!("228 Entering Long Passive Mode ({family},{length},{address},2,{high},{low})\r\n")
-        .into_bytes()
+    let mut line = with_room(b"228 Entering Long Passive Mode (");
+    match endpoint.ip() {
+        IpAddr::V4(v4) => {
+            line.extend_from_slice(b"4,4,");
+            numbers(&v4.octets(), &mut line);
+        }
+        IpAddr::V6(v6) => {
+            line.extend_from_slice(b"6,16,");
+            numbers(&v6.octets(), &mut line);
+        }
+    }
+    line.extend_from_slice(b",2,");
+    numbers(&endpoint.port().to_be_bytes(), &mut line);
+    line.extend_from_slice(b")\r\n");
+    line
 }
 
 /// Bytes behind the six numbers of a 227 line or of PORT's argument, the line end not counted; what
@@ -183,7 +189,10 @@ pub fn read_announcement(
 
 /// Writes a PORT command, line end included.
 pub fn write_port(endpoint: SocketAddrV4) -> Vec<u8> {
-    format!("PORT {}\r\n", six_fields(endpoint)).into_bytes()
+    let mut line = with_room(b"PORT ");
+    six_fields(endpoint, &mut line);
+    line.extend_from_slice(b"\r\n");
+    line
 }
 
 /// Writes an EPRT command, line end included.
@@ -199,18 +208,41 @@ pub fn write_eprt(endpoint: SocketAddr) -> Vec<u8> {
 
 /// Writes a 227 reply in the form that every client reads, line end included.
 pub fn write_227(endpoint: SocketAddrV4) -> Vec<u8> {
-    format!("227 Entering Passive Mode ({}).\r\n", six_fields(endpoint)).into_bytes()
+    let mut line = with_room(b"227 Entering Passive Mode (");
+    six_fields(endpoint, &mut line);
+    line.extend_from_slice(b").\r\n");
+    line
 }
 
 /// Writes a 229 reply, line end included.
 pub fn write_229(port: u16) -> Vec<u8> {
-    format!("229 Entering Extended Passive Mode (|||{port}|)\r\n").into_bytes()
+    let mut line = with_room(b"229 Entering Extended Passive Mode (|||");
+    line.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    line.extend_from_slice(b"|)\r\n");
+    line
 }
 
-fn six_fields(endpoint: SocketAddrV4) -> String {
-    let [a, b, c, d] = endpoint.ip().octets();
-    let [high, low] = endpoint.port().to_be_bytes();
-    format!("{a},{b},{c},{d},{high},{low}")
+/// Begins a line with room for an IPv4 address.
+fn with_room(start: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(64);
+    line.extend_from_slice(start);
+    line
+}
+
+fn six_fields(endpoint: SocketAddrV4, line: &mut Vec<u8>) {
+    numbers(&endpoint.ip().octets(), line);
+    line.push(b',');
+    numbers(&endpoint.port().to_be_bytes(), line);
+}
+
+/// Appends numbers with commas between them.
+fn numbers(octets: &[u8], line: &mut Vec<u8>) {
+    for (place, octet) in octets.iter().enumerate() {
+        if place > 0 {
+            line.push(b',');
+        }
+        line.extend_from_slice(itoa::Buffer::new().format(*octet).as_bytes());
+    }
 }
 
 /// Reads six numbers and gives what stands behind them.

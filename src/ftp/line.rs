@@ -1,5 +1,6 @@
 //! Bytes to lines: a bounded buffer that gives one line at a time, however the bytes were cut.
 
+use memchr::memchr;
 use thiserror::Error;
 
 /// How a line ended on the wire.
@@ -36,12 +37,17 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// Takes bytes as they came.
     pub fn extend(&mut self, bytes: &[u8]) {
+        self.space().extend_from_slice(bytes);
+    }
+
+    /// Where bytes are to be appended as they came; what is there stays as it is.
+    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.searched -= self.start;
             self.start = 0;
         }
-        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes
     }
 
     /// Bytes held that no line was made of.
@@ -81,9 +87,12 @@ impl LineBuffer {
         limit: impl Fn(&[u8]) -> usize,
     ) -> Result<Option<Ending>, LineError> {
         let held = self.bytes.get(self.start..).unwrap_or_default();
+        if held.is_empty() {
+            return Ok(None);
+        }
         let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
         let limit = limit(held.get(..16).unwrap_or(held));
-        let Some(found) = unsearched.iter().position(|&byte| byte == b'\n') else {
+        let Some(found) = memchr(b'\n', unsearched) else {
             self.searched = self.bytes.len();
             // One byte more for the CR of a line that has exactly the limit.
             if held.len() > limit + 1 {

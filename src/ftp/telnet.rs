@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// Interpret as command.
 const IAC: u8 = 255;
 /// Subnegotiation begins.
@@ -53,7 +55,7 @@ impl TelnetFilter {
     /// Takes bytes as they came; hands on the text, and the answers that go back to the sender.
     pub fn take(&mut self, bytes: &[u8], text: &mut Vec<u8>, answers: &mut Vec<u8>) {
         // Almost every line is free of Telnet: it goes on as one piece.
-        if self.state == State::Text && !bytes.contains(&IAC) {
+        if self.state == State::Text && memchr(IAC, bytes).is_none() {
             text.extend_from_slice(bytes);
             return;
         }
@@ -103,7 +105,7 @@ impl TelnetFilter {
 
 /// Reads `IAC IAC` as the one byte that it stands for.
 pub fn unescape(line: &[u8]) -> Cow<'_, [u8]> {
-    if !line.contains(&IAC) {
+    if memchr(IAC, line).is_none() {
         return Cow::Borrowed(line);
     }
     let mut read = Vec::with_capacity(line.len());

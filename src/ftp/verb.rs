@@ -18,10 +18,9 @@ macro_rules! verbs {
 
             /// Takes a verb in any letter case.
             pub fn parse(text: &str) -> Self {
-                let upper = text.to_ascii_uppercase();
-                match upper.as_str() {
-                    $($text => Self::$name,)+
-                    _ => Self::Other(upper),
+                match packed(text.as_bytes()) {
+                    $(packed::$name => Self::$name,)+
+                    _ => Self::Other(text.to_ascii_uppercase()),
                 }
             }
 
@@ -33,7 +32,28 @@ macro_rules! verbs {
                 }
             }
         }
+
+        /// Every verb known by name as a number, so that a verb is found by some comparisons of numbers.
+        #[expect(non_upper_case_globals, reason = "the names of the verbs")]
+        mod packed {
+            $(pub(super) const $name: u64 = super::packed($text.as_bytes());)+
+        }
     };
+}
+
+/// Packs text of at most seven bytes, in upper case, into a number that no other text has; longer text
+/// gives 0.
+const fn packed(text: &[u8]) -> u64 {
+    if text.len() > 7 {
+        return 0;
+    }
+    // The one in front tells how long the text is, whatever its first byte.
+    let (mut packed, mut rest) = (1, text);
+    while let [first, behind @ ..] = rest {
+        packed = packed << 8 | first.to_ascii_uppercase() as u64;
+        rest = behind;
+    }
+    packed
 }
 
 verbs! {
@@ -208,6 +228,15 @@ mod tests {
             assert_eq!(Verb::parse(text), Verb::Port);
         }
         assert_eq!(Verb::parse("xyzzy"), Verb::Other("XYZZY".into()));
+    }
+
+    #[test]
+    fn no_other_text_is_taken_for_a_known_verb() {
+        for text in [
+            "", "\0USER", "USER\0", "USE", "USERS", "XSHA2566", "XXSHA256", "ÜSER", "@",
+        ] {
+            assert_eq!(Verb::parse(text), Verb::Other(text.to_ascii_uppercase()));
+        }
     }
 
     #[test]

@@ -8,17 +8,22 @@ use std::time::Instant;
 
 use crate::ftp::{self, EndpointError, Verb};
 use crate::nat;
-use crate::rules::{DataPath, Decision, Grants, Reaction, RuleName, Verdict};
+use crate::rules::{DataPath, Decision, FIRST_PORT, Grants, Reaction, RuleName, Verdict};
 
 use super::action::Carriage;
 use super::checks::Fault;
 use super::client::Permitted;
 use super::forms::PassiveForm;
-use super::pending::PassiveRequest;
+use super::pending::{Expects, PassiveRequest};
+use super::shown::with_line_end;
 use super::{Inspector, Side, Violation};
 
 /// Bytes behind the port that strict inspection bears (protocol rule 21).
 const MAX_BEHIND_PORT: usize = 8;
+
+/// How often a server is asked again that announced a port which the rules refuse: servers pick ports at
+/// random, and rarely the same.
+const MAX_REFUSED_PORTS: u8 = 3;
 
 /// An endpoint that the client announced; nothing has been believed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +150,21 @@ impl Inspector {
         if !self.policy.protocol().allows_port(port) {
             let (violation, reply) = forbidden_port(port);
             self.violated(Side::Server, violation, line);
-            return self.refuse_passive(&reply);
+            return match port < FIRST_PORT || request.refused >= MAX_REFUSED_PORTS {
+                true => self.refuse_passive(&reply),
+                false => self.ask_for_another_port(request, rule),
+            };
         }
         self.begin_passive(endpoint, request, line, rule, now);
+    }
+
+    fn ask_for_another_port(&mut self, mut request: PassiveRequest, rule: Arc<RuleName>) {
+        request.refused += 1;
+        let (line, command) = (
+            with_line_end(request.sent.verb().as_str().as_bytes()),
+            request.command.clone(),
+        );
+        self.forward_first(line, command, rule, Expects::PassiveReply(request));
     }
 
     fn read_227(&self, line: &[u8]) -> Result<SocketAddr, EndpointError> {

@@ -11,9 +11,8 @@ use super::forms::PassiveForm;
 use super::login::Before;
 use super::pending::{Expects, PassiveRequest, Pending};
 use super::settle::settle;
-use super::{
-    Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation, with_line_end,
-};
+use super::shown::{shown, with_line_end};
+use super::{Action, Command, EndReason, Event, Inspector, PinholeEnd, Side, Violation};
 
 impl Inspector {
     /// Whether the client's next command must wait.
@@ -28,15 +27,18 @@ impl Inspector {
         if self.client_is_held() {
             return false;
         }
+        self.with_line(|inspector, line| inspector.take_command(line, now))
+    }
+
+    fn take_command(&mut self, line: &mut Vec<u8>, now: Instant) -> bool {
         let max_line = self.policy.protocol().max_line;
-        let mut line = Vec::new();
         let limit = |start: &[u8]| ftp::Command::line_limit(start, max_line);
-        match self.client.buffer.take_line(&mut line, limit) {
+        match self.client.buffer.take_line(line, limit) {
             Ok(None) => false,
             Ok(Some(ending)) => {
                 // A server that has closed answers nothing more.
                 if !self.server.finished {
-                    self.handle_line(&line, ending, now);
+                    self.handle_line(line, ending, now);
                 }
                 true
             }
@@ -96,12 +98,10 @@ impl Inspector {
             argument: command
                 .argument
                 .map(|argument| match command.verb.hides_argument() {
-                    true => "***".to_owned(),
-                    false => String::from_utf8_lossy(argument).into_owned(),
+                    true => Arc::from("***"),
+                    false => Arc::from(shown(argument)),
                 }),
-            path: path
-                .as_deref()
-                .map(|path| String::from_utf8_lossy(path).into_owned()),
+            path: path.as_deref().map(|path| Arc::from(shown(path))),
         };
         let verdict = self.decide(&command, path.as_deref(), claim.as_ref());
         if let Some(claim) = claim.as_ref()
@@ -326,6 +326,7 @@ impl Inspector {
             asked,
             sent,
             carriage,
+            refused: 0,
         });
         self.forward(line, permitted.shown, permitted.rule, expects);
     }

@@ -12,18 +12,13 @@ impl Directory {
     /// Resolves a pathname: absolute where the directory is known or the name is absolute, else as
     /// written.
     pub(super) fn resolve(&self, name: &[u8]) -> Vec<u8> {
-        if name.first() == Some(&b'/') {
-            return normalise(name);
-        }
-        match &self.known {
-            Some(directory) => {
-                let mut whole = directory.clone();
-                whole.push(b'/');
-                whole.extend_from_slice(name);
-                normalise(&whole)
-            }
-            None => name.to_vec(),
-        }
+        let absolute = name.first() == Some(&b'/');
+        let folder = match &self.known {
+            _ if absolute => &[],
+            Some(directory) => directory.as_slice(),
+            None => return name.to_vec(),
+        };
+        normalise(folder, name)
     }
 
     /// The server accepted CWD to `path`, as [`Self::resolve`] gave it, or CDUP to `..`.
@@ -46,7 +41,7 @@ impl Directory {
             path.push(byte);
         }
         if path.first() == Some(&b'/') {
-            self.known = Some(normalise(&path));
+            self.known = Some(normalise(&[], &path));
         }
     }
 
@@ -56,20 +51,25 @@ impl Directory {
     }
 }
 
-/// Removes empty and `.` segments and resolves `..`, which stops at the root.
-fn normalise(path: &[u8]) -> Vec<u8> {
-    let mut segments: Vec<&[u8]> = Vec::new();
+/// Goes from a folder, itself without such segments, along a path: removes empty and `.` segments and
+/// resolves `..`, which stops at the root.
+fn normalise(folder: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut normal = Vec::with_capacity(folder.len() + 1 + path.len());
+    if folder != b"/" {
+        normal.extend_from_slice(folder);
+    }
     for segment in path.split(|&byte| byte == b'/') {
         match segment {
             b"" | b"." => {}
-            b".." => drop(segments.pop()),
-            _ => segments.push(segment),
+            b".." => {
+                let parent = normal.iter().rposition(|&byte| byte == b'/');
+                normal.truncate(parent.unwrap_or_default());
+            }
+            _ => {
+                normal.push(b'/');
+                normal.extend_from_slice(segment);
+            }
         }
-    }
-    let mut normal = Vec::with_capacity(path.len());
-    for segment in segments {
-        normal.push(b'/');
-        normal.extend_from_slice(segment);
     }
     if normal.is_empty() {
         normal.push(b'/');
@@ -90,8 +90,10 @@ mod tests {
         assert_eq!(directory.resolve(b"f"), b"/home/\"q\" b/f");
         directory.entered(&directory.resolve(b"../pub"));
         assert_eq!(directory.resolve(b"f"), b"/home/pub/f");
+        assert_eq!(directory.resolve(b".././/a/../f/"), b"/home/f");
         directory.entered(&directory.resolve(b"../../../.."));
         assert_eq!(directory.resolve(b"f"), b"/f");
+        assert_eq!(directory.resolve(b".."), b"/");
         directory.named(b"257 nothing quoted");
         assert_eq!(directory.resolve(b"f"), b"/f");
         directory.forget();

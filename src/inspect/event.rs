@@ -37,15 +37,15 @@ pub enum Mode {
     Passive,
 }
 
-/// A command as it may be shown: the arguments of PASS and ACCT never are.
+/// A command as it may be shown: the arguments of PASS and ACCT never are. Cloning copies no text of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// The verb.
     pub verb: Verb,
     /// The argument, bytes outside UTF-8 replaced; `***` for PASS and ACCT; `None` where there is none.
-    pub argument: Option<String>,
+    pub argument: Option<Arc<str>>,
     /// The path it names, resolved against the session's directory.
-    pub path: Option<String>,
+    pub path: Option<Arc<str>>,
 }
 
 /// A record with the user it belongs to.

@@ -8,7 +8,8 @@ use crate::rules::RuleName;
 
 use super::checks::Fault;
 use super::pending::{Expects, Pending};
-use super::{Command, EndReason, Inspector, PinholeEnd, Side, Violation, with_line_end};
+use super::shown::{shown, with_line_end};
+use super::{Command, EndReason, Inspector, PinholeEnd, Side, Violation};
 
 /// A reply that is kept back for a time (protocol rule 59).
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(super) struct Before {
 impl Inspector {
     /// USER: rules decide as of the name that it gives.
     pub(super) fn name_user(&mut self, name: &[u8], now: Instant) -> Before {
-        let name = Arc::from(String::from_utf8_lossy(name));
+        let name = Arc::from(shown(name));
         self.begin_anonymity(now);
         self.hidden_features = None;
         Before {

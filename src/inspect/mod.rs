@@ -21,6 +21,7 @@ mod secure;
 mod server;
 mod settle;
 mod setup;
+mod shown;
 mod transfer;
 mod veil;
 mod waits;
@@ -50,6 +51,7 @@ use login::HeldBack;
 use pending::Pending;
 use secure::Channel;
 use setup::Setup;
+use shown::shown_line;
 use transfer::Transfers;
 
 /// What a session is held to.
@@ -97,12 +99,17 @@ impl ListenerRules {
 /// Bytes of each direction that are held unread; reading stops above it.
 const MAX_HELD: usize = 16 * 1024;
 
+/// Bytes of room that a session keeps for the next line, whatever the last one took.
+const MAX_KEPT: usize = 256;
+
 /// One session, from the greeting to the last record.
 #[derive(Debug)]
 pub struct Inspector {
     settings: Settings,
     client: Stream,
     server: Stream,
+    /// Where the line at hand is, which is the same memory for each.
+    line: Vec<u8>,
     replies: ReplyReader,
     /// Commands without a final reply, oldest first; never longer than `max-unanswered`.
     pending: VecDeque<Pending>,
@@ -167,6 +174,7 @@ impl Inspector {
             settings,
             client: Stream::default(),
             server: Stream::default(),
+            line: Vec::new(),
             replies: ReplyReader::default(),
             setup: Setup::default(),
             transfers: Transfers::default(),
@@ -403,9 +411,19 @@ impl Inspector {
         }
     }
 
-    /// The time of day when bytes last came.
+    /// Lends the memory for one line.
+    fn with_line(&mut self, take: impl FnOnce(&mut Self, &mut Vec<u8>) -> bool) -> bool {
+        let mut line = std::mem::take(&mut self.line);
+        let taken = take(self, &mut line);
+        line.clear();
+        line.shrink_to(MAX_KEPT);
+        self.line = line;
+        taken
+    }
+
+    /// The time of day when bytes last came; `None` as well where no rule looks at it.
     fn wall_clock(&self) -> Option<Timestamp> {
-        let (then, at) = self.clock?;
+        let (then, at) = self.clock.filter(|_| self.policy.uses_times())?;
         at.checked_add(self.moved.saturating_duration_since(then))
             .ok()
     }
@@ -444,41 +462,8 @@ impl Stream {
 
     /// Takes bytes, Telnet removed; gives the answers to its options.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let (mut text, mut answers) = (Vec::new(), Vec::new());
-        self.telnet.take(bytes, &mut text, &mut answers);
-        self.buffer.extend(&text);
+        let mut answers = Vec::new();
+        self.telnet.take(bytes, self.buffer.space(), &mut answers);
         answers
     }
-}
-
-fn with_line_end(line: &[u8]) -> Vec<u8> {
-    let mut whole = Vec::with_capacity(line.len() + 2);
-    whole.extend_from_slice(line);
-    whole.extend_from_slice(b"\r\n");
-    whole
-}
-
-/// Bytes of an offending line that are shown.
-const MAX_SHOWN: usize = 256;
-
-/// A line as it may be shown: bytes outside UTF-8 replaced, and nothing behind PASS or ACCT, even
-/// where the line is too broken to have a verb (protocol rule 60).
-fn shown_line(line: &[u8]) -> String {
-    let upper = line.get(..MAX_SHOWN).unwrap_or(line).to_ascii_uppercase();
-    let secret = upper
-        .windows(4)
-        .position(|word| word == b"PASS" || word == b"ACCT")
-        .filter(|&start| {
-            upper
-                .get(..start)
-                .is_some_and(|before| !before.trim_ascii_start().contains(&b' '))
-        });
-    let (end, mark) = match secret {
-        Some(start) => (start + 4, " ***"),
-        None if line.len() > MAX_SHOWN => (MAX_SHOWN, " …"),
-        None => (line.len(), ""),
-    };
-    let mut text = String::from_utf8_lossy(line.get(..end).unwrap_or(line)).into_owned();
-    text.push_str(mark);
-    text
 }

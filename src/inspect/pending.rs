@@ -92,6 +92,8 @@ pub(super) struct PassiveRequest {
     pub(super) asked: PassiveForm,
     pub(super) sent: PassiveForm,
     pub(super) carriage: Carriage,
+    /// Ports that the server announced and the rules refuse.
+    pub(super) refused: u8,
 }
 
 impl Pending {

@@ -7,7 +7,8 @@ use crate::ftp::{self, LineError, ReplyLine, Verb};
 use crate::rules::{Reaction, RuleName};
 
 use super::pending::{Expects, Forwarded, PassiveRequest, Pending};
-use super::{Command, EndReason, Event, Inspector, Side, Violation, with_line_end};
+use super::shown::{shown, with_line_end};
+use super::{Command, EndReason, Event, Inspector, Side, Violation};
 
 /// Bytes of one line of a server; text lines are free, but not endless.
 const MAX_REPLY_LINE: usize = 8 * 1024;
@@ -20,18 +21,21 @@ impl Inspector {
         if self.server_is_held() {
             return false;
         }
-        let mut line = Vec::new();
-        match self.server.buffer.take_line(&mut line, |_| MAX_REPLY_LINE) {
+        self.with_line(|inspector, line| inspector.take_reply(line, now))
+    }
+
+    fn take_reply(&mut self, line: &mut Vec<u8>, now: Instant) -> bool {
+        match self.server.buffer.take_line(line, |_| MAX_REPLY_LINE) {
             Ok(None) => false,
             Ok(Some(_)) => {
-                match self.replies.handle_line(&line) {
-                    ReplyLine::Stray => self.drop_stray(&line, now),
+                match self.replies.handle_line(line) {
+                    ReplyLine::Stray => self.drop_stray(line, now),
                     ReplyLine::Text { code } => {
-                        if !self.hides_text(code, &line) {
-                            self.pass_to_client(&line);
+                        if !self.hides_text(code, line) {
+                            self.pass_to_client(line);
                         }
                     }
-                    ReplyLine::End { code } => self.handle_reply(code, &line, now),
+                    ReplyLine::End { code } => self.handle_reply(code, line, now),
                 }
                 true
             }
@@ -207,7 +211,7 @@ impl Inspector {
         ) || (code >= 400 && !matches!(expects, Expects::TransferEnd(_)))
             || (command.path.is_some() && !command.verb.transfers())
         {
-            let text = String::from_utf8_lossy(line.get(4..).unwrap_or_default()).into_owned();
+            let text = shown(line.get(4..).unwrap_or_default()).into_owned();
             self.record(Event::Replied {
                 command: command.clone(),
                 code,

@@ -15,10 +15,9 @@ use super::action::Carriage;
 use super::client::Permitted;
 use super::forms::{ActiveForm, PassiveForm};
 use super::pending::{Announcement, Expects, PassiveRequest, Pending};
+use super::shown::{shown_line, with_line_end};
 use super::transfer::Open;
-use super::{
-    Action, Command, Direction, Event, Inspector, Mode, PinholeEnd, shown_line, with_line_end,
-};
+use super::{Action, Command, Direction, Event, Inspector, Mode, PinholeEnd};
 
 /// A pinhole on its way.
 #[derive(Debug, Default)]
@@ -127,6 +126,7 @@ impl Inspector {
             asked,
             sent,
             carriage,
+            refused: _,
         } = request;
         let legs = self.settings.legs;
         let address = match carriage.path {
@@ -286,7 +286,11 @@ impl Inspector {
         after: &[u8],
         rule: &Arc<RuleName>,
     ) {
-        let (before, after) = (shown_line(before), shown_line(after.trim_ascii_end()));
+        let after = after.trim_ascii_end();
+        if before == after {
+            return;
+        }
+        let (before, after) = (shown_line(before), shown_line(after));
         if before != after {
             let rule = Arc::clone(rule);
             self.record(Event::Rewrote {

@@ -41,7 +41,7 @@ pub struct LiveSession {
     /// The name given in USER.
     pub user: Option<Arc<str>>,
     /// The last command that was decided on, and its path.
-    pub command: Option<(Verb, Option<String>)>,
+    pub command: Option<(Verb, Option<Arc<str>>)>,
     /// The rule that decided on it.
     pub rule: Option<Arc<RuleName>>,
     /// Transfers that are over.

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
-
-use crate::conntrack::{FlowEvent, Key};
+use crate::conntrack::{Audience, FlowEvent, Key};
 use crate::inspect::{PinholeNews, WindowNews};
 use crate::pinhole::PinholeId;
+
+use super::mailbox::Mailbox;
 
 /// What a session hears of its data connections.
 #[derive(Debug)]
@@ -19,9 +19,6 @@ pub(super) enum News {
     Window(WindowNews),
 }
 
-/// News a session can leave unread; a pinhole has two, and few are followed at a time.
-pub(super) const MAX_UNREAD_NEWS: usize = 64;
-
 /// Who dials, and which address: what a window is for.
 pub(super) type Pair = (IpAddr, IpAddr);
 
@@ -29,6 +26,8 @@ pub(super) type Pair = (IpAddr, IpAddr);
 #[derive(Debug, Default)]
 pub struct Flows {
     followers: Mutex<Followers>,
+    /// Those who got news since the last pause; each event brings one.
+    told: Mutex<Vec<Arc<Mailbox>>>,
 }
 
 #[derive(Debug, Default)]
@@ -43,14 +42,15 @@ struct Followers {
 struct Follower {
     session: u64,
     id: Option<PinholeId>,
-    news: mpsc::Sender<News>,
+    news: Arc<Mailbox>,
     /// Nothing more is to come through its window; what came is still waited for.
     drains: bool,
 }
 
-impl Flows {
-    /// Takes an event of the kernel; one that nobody follows is of an earlier run or session.
-    pub fn handle_event(&self, event: FlowEvent) {
+impl Audience for Arc<Flows> {
+    /// Takes an event of the kernel; one that nobody follows is of an earlier run or session. Its session
+    /// is not woken for it, and finds it if it runs before the pause.
+    fn hear(&self, event: FlowEvent) {
         let key = match &event {
             FlowEvent::Opened { key } | FlowEvent::Closed { key, .. } => *key,
         };
@@ -94,15 +94,19 @@ impl Flows {
                 duration,
             }),
         };
-        if follower.news.try_send(news).is_err() {
-            tracing::debug!(
-                session = follower.session,
-                "session takes no news of its data"
-            );
-        }
+        follower.news.put(news);
+        lock(&self.told).push(Arc::clone(&follower.news));
     }
 
-    pub(super) fn follow(&self, key: Key, session: u64, id: PinholeId, news: mpsc::Sender<News>) {
+    fn pause(&self) {
+        for mailbox in lock(&self.told).drain(..) {
+            mailbox.wake();
+        }
+    }
+}
+
+impl Flows {
+    pub(super) fn follow(&self, key: Key, session: u64, id: PinholeId, news: Arc<Mailbox>) {
         self.lock().by_key.insert(
             key,
             Follower {
@@ -124,12 +128,7 @@ impl Flows {
     }
 
     /// Follows a window; how many sessions follow it from here on.
-    pub(super) fn follow_window(
-        &self,
-        pair: Pair,
-        session: u64,
-        news: mpsc::Sender<News>,
-    ) -> usize {
+    pub(super) fn follow_window(&self, pair: Pair, session: u64, news: Arc<Mailbox>) -> usize {
         let mut followers = self.lock();
         let sessions = followers.by_pair.entry(pair).or_default();
         if let Some(own) = sessions.iter_mut().find(|own| own.session == session) {
@@ -174,8 +173,11 @@ impl Flows {
     }
 
     fn lock(&self) -> MutexGuard<'_, Followers> {
-        self.followers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.followers)
     }
+}
+
+/// A panic elsewhere leaves the lists usable: every change to them is one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

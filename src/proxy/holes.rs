@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use crate::conntrack::Key;
 use crate::firewall::WindowSpec;
 use crate::inspect::{Carriage, PinholeNews, WindowNews};
@@ -19,7 +17,8 @@ use crate::rules::{DataPath, Window};
 
 use super::Shared;
 use super::counts::Place;
-use super::flows::{MAX_UNREAD_NEWS, News, Pair};
+use super::flows::{News, Pair};
+use super::mailbox::Mailbox;
 
 /// The pinholes and the window of one session.
 #[derive(Debug)]
@@ -28,10 +27,13 @@ pub(super) struct Holes {
     session: u64,
     legs: Legs,
     held: BTreeMap<PinholeId, Held>,
+    /// The address that ports were leased on last, and whether it is this machine's. It is one of the
+    /// session's own legs, which does not outlive its address.
+    leased_on: Option<(IpAddr, bool)>,
     window: Option<WindowSpec>,
     /// Whose window was closed and is followed still.
     drained: Option<Pair>,
-    news: mpsc::Sender<News>,
+    news: Arc<Mailbox>,
 }
 
 /// What is held for one pinhole.
@@ -46,35 +48,55 @@ struct Held {
 }
 
 impl Holes {
-    /// Begins with nothing; news arrive at the receiver.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        session: u64,
-        legs: Legs,
-    ) -> (Self, mpsc::Receiver<News>) {
-        let (news, heard) = mpsc::channel(MAX_UNREAD_NEWS);
-        let held = BTreeMap::new();
-        (
-            Self {
-                shared,
-                session,
-                legs,
-                held,
-                window: None,
-                drained: None,
-                news,
-            },
-            heard,
-        )
+    /// Begins with nothing.
+    pub(super) fn new(shared: Arc<Shared>, session: u64, legs: Legs) -> Self {
+        Self {
+            shared,
+            session,
+            legs,
+            held: BTreeMap::new(),
+            leased_on: None,
+            window: None,
+            drained: None,
+            news: Arc::default(),
+        }
+    }
+
+    /// The oldest news of what is held.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        self.news.take()
+    }
+
+    /// Where somebody wakes the session for news.
+    pub(super) fn mailbox(&self) -> &Mailbox {
+        &self.news
+    }
+
+    /// Whether a pinhole has been used after all, by what the kernel announced and nobody took so far; it is
+    /// among the news then.
+    pub(super) fn look_for_use(&self, id: PinholeId) -> bool {
+        let used = || {
+            let news =
+                |news: &News| matches!(news, News::Pinhole(of, PinholeNews::Used) if *of == id);
+            self.news.has(news)
+        };
+        let in_kernel = |held: &Held| held.kernel.is_some() && held.place.is_some();
+        if let Some(kernel) = &self.shared.kernel
+            && self.held.get(&id).is_some_and(in_kernel)
+            && !used()
+        {
+            kernel.watcher.look();
+        }
+        used()
     }
 
     /// Finds a free port, and keeps it for the pinhole.
     pub(super) fn lease_port(&mut self, id: PinholeId, address: IpAddr) -> Option<u16> {
         // An address that is not this machine's (a client's, a NAT64 one) takes packets only where
         // the kernel is told to hand them over.
-        let lease = match net::is_local(address) {
-            Ok(false) => self.shared.ports.lease_transparent(address),
-            Ok(true) | Err(_) => self.shared.ports.lease(address),
+        let lease = match self.is_local(address) {
+            false => self.shared.ports.lease_transparent(address),
+            true => self.shared.ports.lease(address),
         };
         let port = lease.as_ref().map(PortLease::port);
         self.held.insert(
@@ -85,6 +107,18 @@ impl Holes {
             },
         );
         port
+    }
+
+    fn is_local(&mut self, address: IpAddr) -> bool {
+        match self.leased_on {
+            Some((known, local)) if known == address => local,
+            Some(_) | None => {
+                // What cannot be looked up shows when it is bound.
+                let local = net::is_local(address).unwrap_or(true);
+                self.leased_on = Some((address, local));
+                local
+            }
+        }
     }
 
     /// Opens a pinhole; done when the connection may come.
@@ -161,9 +195,7 @@ impl Holes {
                     cut: truncated,
                 },
             };
-            if news.try_send(News::Pinhole(id, news_of_it)).is_err() {
-                tracing::debug!(%id, "nobody hears of this relay any more");
-            }
+            news.send(News::Pinhole(id, news_of_it));
         };
         match relay::expect(order, lease, tell) {
             Ok(expected) => {
@@ -198,8 +230,15 @@ impl Holes {
         }
     }
 
-    /// The same, without waiting.
-    pub(super) fn close_later(&mut self, id: PinholeId) {
+    /// Takes out what a used pinhole left.
+    pub(super) fn close_used(&mut self, id: PinholeId) {
+        if let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) {
+            kernel.firewall.close_used(pinhole);
+        }
+    }
+
+    /// Closes one that may not have been used, without waiting.
+    fn close_later(&mut self, id: PinholeId) {
         if let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) {
             kernel.firewall.close_later(pinhole);
         }
@@ -273,9 +312,7 @@ impl Holes {
 
     fn tell_refused(&self, reason: &str) {
         let refused = News::Window(WindowNews::Refused(reason.to_owned()));
-        if self.news.try_send(refused).is_err() {
-            tracing::debug!(session = self.session, reason, "window refused");
-        }
+        self.news.send(refused);
     }
 
     /// Closes the session's window, unless another session between the same hosts needs it. What came

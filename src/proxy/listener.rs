@@ -117,7 +117,7 @@ impl Taker {
             tokio::select! {
                 arrived = door.next() => match arrived {
                     Arrived::Client(client) => {
-                        sessions.spawn(self.clone().serve(client));
+                        self.seat(&mut sessions, client);
                     }
                     // Here and not beside: its file is the last, and is needed for the next of its kind.
                     Arrived::Beyond(client) => self.turn_away_beyond(client).await,
@@ -133,6 +133,25 @@ impl Taker {
         }
     }
 
+    /// Begins a session on one of the threads for them.
+    fn seat(&self, sessions: &mut JoinSet<()>, client: TcpStream) {
+        let (Some(seat), Ok(client)) = (self.shared.seats.seat(), client.into_std()) else {
+            return;
+        };
+        let taker = self.clone();
+        let handle = seat.handle().clone();
+        let session = async move {
+            match TcpStream::from_std(client) {
+                Ok(client) => taker.serve(client).await,
+                Err(error) => {
+                    tracing::warn!(listener = %taker.name, %error, "a client cannot be served");
+                }
+            }
+            drop(seat);
+        };
+        sessions.spawn_on(session, &handle);
+    }
+
     async fn serve(self, client: TcpStream) {
         // A client that is gone before it was looked at has no addresses any more.
         let Some(mut about) = self.about(&client) else {
@@ -145,12 +164,14 @@ impl Taker {
                 let Ok(_told) = self.shared.refusals.try_acquire() else {
                     return self.reset_unheard(client, about).await;
                 };
-                return self.turn_away(client, about, reason, &limit).await;
+                return Box::pin(self.turn_away(client, about, reason, &limit)).await;
             }
         };
-        let server = match self.reach_server(&mut about).await {
+        let server = match Box::pin(self.reach_server(&mut about)).await {
             Ok(server) => server,
-            Err((reason, text)) => return self.turn_away(client, about, reason, &text).await,
+            Err((reason, text)) => {
+                return Box::pin(self.turn_away(client, about, reason, &text)).await;
+            }
         };
         let Some(seen) = about.seen else { return };
         let legs = Legs {
@@ -172,9 +193,9 @@ impl Taker {
             client_is_edge: net::is_local(address.ip()).unwrap_or(false),
         };
         let shared = Arc::clone(&self.shared);
-        Session::new(shared, about, settings, (client, server), place)
-            .run(self.rules)
-            .await;
+        // By reference: moved into its own future, the session would have room in both.
+        let mut session = Session::new(shared, about, settings, (client, server), place);
+        session.run(self.rules).await;
     }
 
     /// Numbers a session and says who talks to whom; as far as it is known.

@@ -3,12 +3,14 @@
 //! Knows no FTP: what a line means and what follows from it is the inspector's.
 
 mod arrivals;
+mod cores;
 mod counts;
 mod door;
 mod flows;
 mod holes;
 mod legs;
 mod listener;
+mod mailbox;
 mod session;
 mod unheard;
 
@@ -25,6 +27,7 @@ use crate::monitor::Monitor;
 use crate::net::{Ports, Seldom};
 use crate::rules::{Meters, Window};
 
+pub use cores::{Cores, Seats};
 pub use flows::Flows;
 pub use listener::{Gate, RulesSender, rules_of};
 
@@ -55,6 +58,7 @@ pub struct Shared {
     /// Half of every flow id, so that ids of different runs differ in one file.
     run: u32,
     stop: watch::Receiver<bool>,
+    seats: Seats,
 }
 
 /// The ways into the kernel.
@@ -87,6 +91,8 @@ pub struct Parts {
     pub run: u32,
     /// Becomes true when portcullis stops.
     pub stop: watch::Receiver<bool>,
+    /// Where sessions run.
+    pub seats: Seats,
 }
 
 impl Shared {
@@ -102,6 +108,7 @@ impl Shared {
             flows,
             run,
             stop,
+            seats,
         } = parts;
         let counts = Arc::new(Counts::new(&limits));
         let arrivals = Arrivals::new(&limits);
@@ -121,6 +128,7 @@ impl Shared {
             sessions_begun: AtomicU64::new(0),
             run,
             stop,
+            seats,
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time;
 
 use crate::audit::{self, Entry};
@@ -33,7 +33,6 @@ pub(super) struct Session {
     client: Leg,
     server: Leg,
     holes: Holes,
-    news: mpsc::Receiver<News>,
     /// The record could not be kept: nothing more is carried out.
     unrecorded: bool,
     /// The client broke the connection, so the server's is broken too, or the other way round.
@@ -53,14 +52,13 @@ impl Session {
     ) -> Self {
         let about = Arc::new(about);
         let watched = shared.monitor.watch(&about, SystemTime::now());
-        let (holes, news) = Holes::new(Arc::clone(&shared), about.id, settings.legs);
+        let holes = Holes::new(Arc::clone(&shared), about.id, settings.legs);
         Self {
             id: about.id,
             inspector: Inspector::new(settings, Instant::now()),
             client: Leg::new(client),
             server: Leg::new(server),
             holes,
-            news,
             unrecorded: false,
             broken: false,
             closing: false,
@@ -72,11 +70,12 @@ impl Session {
     }
 
     /// Serves the session to its end.
-    pub(super) async fn run(mut self, mut rules: watch::Receiver<ListenerRules>) {
+    pub(super) async fn run(&mut self, mut rules: watch::Receiver<ListenerRules>) {
         let mut reloading = true;
         let mut stop = self.shared.stop.clone();
         let mut stopping = false;
         loop {
+            self.take_news();
             self.carry_out().await;
             // A leg that broke is news, and what follows from it waits for nothing.
             if self.flush().await {
@@ -105,12 +104,7 @@ impl Session {
                 () = self.client.readable(), if read_client => self.read(Side::Client),
                 () = self.client.writable(), if self.client.has_unsent() => {}
                 () = self.server.writable(), if self.server.has_unsent() => {}
-                Some(news) = self.news.recv() => match news {
-                    News::Pinhole(id, news) => {
-                        self.inspector.handle_pinhole(id, news, Instant::now());
-                    }
-                    News::Window(news) => self.inspector.handle_window(news, Instant::now()),
-                },
+                () = self.holes.mailbox().woken() => {}
                 () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
                 () = stopped(&mut stop), if !stopping => {
                     // Said once; what is left ends by its deadlines.
@@ -118,6 +112,15 @@ impl Session {
                     self.inspector.handle_stop(EndReason::Stopping, text, Instant::now());
                     stopping = true;
                 }
+            }
+        }
+    }
+
+    fn take_news(&mut self) {
+        while let Some(news) = self.holes.take_news() {
+            match news {
+                News::Pinhole(id, news) => self.inspector.handle_pinhole(id, news, Instant::now()),
+                News::Window(news) => self.inspector.handle_window(news, Instant::now()),
             }
         }
     }
@@ -155,7 +158,7 @@ impl Session {
     async fn carry_out(&mut self) {
         while let Some(action) = self.inspector.poll_action() {
             match action {
-                Action::Record(record) => self.keep(*record).await,
+                Action::Record(record) => self.keep(record).await,
                 // What is not on the record is not done (design: fail closed).
                 Action::ToServer(_) | Action::OpenPinhole { .. } | Action::OpenWindow { .. }
                     if self.unrecorded => {}
@@ -173,22 +176,31 @@ impl Session {
                     carriage,
                     lifetime,
                 } => {
-                    let news = match self.holes.open(id, pinhole, carriage, lifetime).await {
+                    // On the heap, as all that is seldom waited for: idle sessions keep room for it otherwise.
+                    let opened = self.holes.open(id, pinhole, carriage, lifetime);
+                    let news = match Box::pin(opened).await {
                         Ok(()) => PinholeNews::Opened,
                         Err(reason) => PinholeNews::Refused(reason),
                     };
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
                 Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
-                Action::ClosePinhole { id, used: true } => self.holes.close_later(id),
-                Action::ClosePinhole { id, used: false } => self.holes.close(id).await,
+                Action::ClosePinhole { id, used: true } => self.holes.close_used(id),
+                Action::ClosePinhole { id, used: false } => {
+                    if self.holes.look_for_use(id) {
+                        self.holes.close_used(id);
+                        self.take_news();
+                    } else {
+                        Box::pin(self.holes.close(id)).await;
+                    }
+                }
                 Action::MeasurePinhole { id } => {
                     let news = self.holes.measure(id);
                     self.inspector.handle_pinhole(id, news, Instant::now());
                 }
                 Action::ForgetPinhole { id } => self.holes.forget(id),
                 Action::OpenWindow { window, lifetime } => {
-                    self.holes.open_window(&window, lifetime).await;
+                    Box::pin(self.holes.open_window(&window, lifetime)).await;
                 }
                 Action::CloseWindow { .. } => self.holes.close_window(),
                 Action::FinishToServer => self.server.finish(),
@@ -198,7 +210,7 @@ impl Session {
         }
     }
 
-    async fn keep(&mut self, record: Record) {
+    async fn keep(&mut self, record: Box<Record>) {
         if self.unrecorded {
             return;
         }
@@ -208,9 +220,12 @@ impl Session {
         let entry = Entry {
             timestamp,
             session,
-            record,
+            record: *record,
         };
-        if let Err(error) = self.shared.audit.accept(entry).await {
+        let Err(entry) = self.shared.audit.accept_at_once(entry) else {
+            return;
+        };
+        if let Err(error) = Box::pin(self.shared.audit.accept(entry)).await {
             tracing::error!(session = self.id, "the record cannot be kept: {error}");
             self.unrecorded = true;
             let text = "The record cannot be kept, so nothing can be done.";
@@ -239,6 +254,12 @@ impl Session {
             self.server.reset();
             return broke;
         }
+        Box::pin(self.close()).await;
+        broke
+    }
+
+    /// Writes what is left, for a while, and closes.
+    async fn close(&mut self) {
         for leg in [&mut self.client, &mut self.server] {
             let rest = async {
                 while leg.has_unsent() {
@@ -253,7 +274,6 @@ impl Session {
             }
             leg.close();
         }
-        broke
     }
 
     fn broke(&mut self, side: Side, error: &std::io::Error, now: Instant) {

@@ -76,7 +76,7 @@ impl Commands {
 }
 
 /// One thing that commands are found by; a command has its class, its verb, and a word if it is SITE.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum CommandKey {
     Class(Class),
     Verb(Verb),

@@ -8,8 +8,27 @@ pub(super) const MAX_PATTERN: usize = 255;
 pub(crate) struct Glob {
     text: String,
     steps: Vec<Step>,
+    /// Bytes of plain text at the start, which are as many steps.
+    head: usize,
+    form: Form,
     /// The pattern has no `/` and is matched against the last segment.
     last_segment: bool,
+}
+
+/// What follows the plain text at the start; what most patterns are is compared without following steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Nothing.
+    Plain,
+    /// One star and plain text.
+    Star {
+        /// Whether the star stands for `/` as well.
+        crosses: bool,
+        /// Where the text behind it begins.
+        tail: usize,
+    },
+    /// Any steps.
+    Steps,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,17 +212,47 @@ impl Glob {
                 }
             };
         }
+        let plain = |step: &Step| matches!(step, Step::Byte(_));
+        let head = steps.iter().take_while(|step| plain(step)).count();
+        let form = match steps.get(head..).unwrap_or_default() {
+            [] => Form::Plain,
+            [star @ (Step::Any | Step::Segment), tail @ ..] if tail.iter().all(plain) => {
+                let crosses = *star == Step::Any;
+                let tail = pattern.len() - tail.len();
+                Form::Star { crosses, tail }
+            }
+            _ => Form::Steps,
+        };
         Self {
             text: pattern.to_owned(),
             steps,
+            head,
+            form,
             last_segment: path && !pattern.contains('/'),
         }
     }
 
-    /// Follows all steps that can be waited at, at the same time: the cost is bytes times steps at worst.
     fn run(&self, text: &[u8]) -> bool {
+        let pattern = self.text.as_bytes();
+        let head = pattern.get(..self.head).unwrap_or_default();
+        let Some(rest) = text.strip_prefix(head) else {
+            return false;
+        };
+        match self.form {
+            Form::Plain => rest.is_empty(),
+            Form::Star { crosses, tail } => {
+                let tail = pattern.get(tail..).unwrap_or_default();
+                let starred = rest.strip_suffix(tail);
+                starred.is_some_and(|text| crosses || !text.contains(&b'/'))
+            }
+            Form::Steps => self.follow(self.head, rest),
+        }
+    }
+
+    /// Follows all steps that can be waited at, at the same time: the cost is bytes times steps at worst.
+    fn follow(&self, start: usize, text: &[u8]) -> bool {
         let mut waiting = Places::default();
-        self.wait_at(0, &mut waiting);
+        self.wait_at(start, &mut waiting);
         for &byte in text {
             let mut next = Places::default();
             for place in waiting.iter() {
@@ -371,6 +420,15 @@ mod tests {
             let trimmed = text.strip_suffix('/').filter(|t| !t.is_empty()).unwrap_or(&text);
             if narrow.matches_path(text.as_bytes()) {
                 proptest::prop_assert!(trimmed.ends_with(narrow.suffix()));
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_compared_is_what_the_steps_say(pattern in "[/a?*]{0,7}", text in "[/aü]{0,7}") {
+            for glob in [Glob::name(&pattern), Glob::path(&pattern)] {
+                proptest::prop_assert_eq!(glob.run(text.as_bytes()), glob.follow(0, text.as_bytes()));
             }
         }
     }

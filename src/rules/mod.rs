@@ -195,4 +195,4 @@ pub use grants::{DataPath, Grants, Mask, Tls, Window};
 pub use limits::{Cause, Limit, Limits, Measure, Per, Period, Rate, Refusal};
 pub use meters::{Asking, MAX_COUNTS, Meters, Permit};
 pub use policy::Policy;
-pub use protocol::{Protocol, Reaction};
+pub use protocol::{FIRST_PORT, Protocol, Reaction};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use crate::ftp::Verb;
 use crate::yaml::{Problems, Source};
 
+use super::compile::Compiled;
 use super::index::Index;
 use super::rule::{Rule, RuleAction};
+use super::when::Clock;
 use super::{
     Class, DataPath, Decision, Grants, Loudness, Protocol, Request, RuleName, Tls, TransferMode,
     Verdict, Window, compile,
@@ -20,6 +22,7 @@ pub struct Policy {
     rules: Arc<[Rule]>,
     index: Arc<Index>,
     uses_paths: bool,
+    uses_times: bool,
     built_in: Arc<RuleName>,
     /// What it was compiled from; shows rules as they are written.
     source: Option<Arc<Source>>,
@@ -46,23 +49,34 @@ impl Policy {
         source: &Arc<Source>,
         listeners: Option<&BTreeSet<String>>,
     ) -> Result<(Self, Problems), Problems> {
-        let ((protocol, rules), warnings) = compile::compile(source, listeners)?;
+        let (compiled, warnings) = compile::compile(source, listeners)?;
         let source = Some(Arc::clone(source));
-        let policy = Self::new(protocol, rules);
+        let policy = Self::new(compiled);
         Ok((Self { source, ..policy }, warnings))
     }
 
     /// Makes a policy of one built-in rule that allows everything; for tests.
     pub fn allow_all() -> Self {
         let rule = Rule::built_in(built_in("allow-all"), RuleAction::Allow);
-        Self::new(Protocol::default(), vec![rule])
+        let rules = vec![rule];
+        Self::new(Compiled {
+            protocol: Protocol::default(),
+            index: Index::new(&rules),
+            rules,
+        })
     }
 
-    fn new(protocol: Protocol, rules: Vec<Rule>) -> Self {
+    fn new(compiled: Compiled) -> Self {
+        let Compiled {
+            protocol,
+            rules,
+            index,
+        } = compiled;
         Self {
             protocol,
-            index: Arc::new(Index::new(&rules)),
+            index: Arc::new(index),
             uses_paths: rules.iter().any(|rule| rule.paths.is_some()),
+            uses_times: rules.iter().any(|rule| rule.times.is_some()),
             rules: rules.into(),
             built_in: built_in("default"),
             source: None,
@@ -74,11 +88,12 @@ impl Policy {
     /// Decides on one command; names exactly one rule, the built-in `default` included.
     pub fn decide(&self, request: &Request<'_>) -> Verdict {
         let class = Class::of(request.verb, request.path.is_some());
+        let clock = request.at.map(Clock::at);
         let first = self
             .index
             .candidates(request)
             .filter_map(|place| self.rules.get(place))
-            .find(|rule| rule.matches(request, class));
+            .find(|rule| rule.matches_by(request, class, clock.as_ref()));
         self.verdict(first, request)
     }
 
@@ -143,6 +158,11 @@ impl Policy {
     /// Whether any rule looks at paths, so that the session's directory must be known.
     pub fn uses_paths(&self) -> bool {
         self.uses_paths
+    }
+
+    /// Whether any rule looks at the time, so that it must be known.
+    pub fn uses_times(&self) -> bool {
+        self.uses_times
     }
 
     /// The windows that its rules open beside TLS, sorted, each once.

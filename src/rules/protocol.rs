@@ -102,7 +102,7 @@ impl Protocol {
 }
 
 /// Lowest port that an announcement may name.
-const FIRST_PORT: u16 = 1024;
+pub const FIRST_PORT: u16 = 1024;
 
 /// Reads the `protocol` section of a policy; what is not written keeps its default.
 pub(super) fn read(node: &Node, report: &mut Report) -> Protocol {

@@ -8,7 +8,7 @@ use crate::ftp::{Argument, Verb};
 use super::commands::Commands;
 use super::glob::Glob;
 use super::networks::Networks;
-use super::when::Times;
+use super::when::{Clock, Times};
 use super::{Channel, Class, Field, Grants, Loudness, Request, RuleName, TransferMode};
 
 /// One entry of a policy; a condition that is `None` was not written and holds for everything.
@@ -98,17 +98,48 @@ impl Rule {
 
     /// Whether every condition holds.
     pub(super) fn matches(&self, request: &Request<'_>, class: Class) -> bool {
-        self.mismatch(request, class).is_none()
+        self.matches_by(request, class, request.at.map(Clock::at).as_ref())
+    }
+
+    /// The same by a clock that other rules were asked by: no mismatch, without going by the names of
+    /// the conditions, most of which are not written.
+    pub(super) fn matches_by<'a>(
+        &'a self,
+        request: &Request<'_>,
+        class: Class,
+        clock: Option<&Clock<'a>>,
+    ) -> bool {
+        let holds = |field| self.holds(field, request, class, clock);
+        holds(Field::Command)
+            && holds(Field::Mode)
+            && holds(Field::Fxp)
+            && holds(Field::Channel)
+            && holds(Field::Listener)
+            && holds(Field::Client)
+            && holds(Field::Server)
+            && holds(Field::Host)
+            && holds(Field::User)
+            && holds(Field::Path)
+            && holds(Field::When)
     }
 
     /// The first condition that does not hold.
     pub(super) fn mismatch(&self, request: &Request<'_>, class: Class) -> Option<Field> {
         let mut fields = Field::ALL.into_iter();
-        fields.find(|field| !self.holds(*field, request, class))
+        let clock = request.at.map(Clock::at);
+        fields.find(|field| !self.holds(*field, request, class, clock.as_ref()))
     }
 
     /// Whether one condition holds.
-    fn holds(&self, field: Field, request: &Request<'_>, class: Class) -> bool {
+    // In place, which of them is known: what is not written costs a comparison.
+    #[inline(always)]
+    fn holds<'a>(
+        &'a self,
+        field: Field,
+        request: &Request<'_>,
+        class: Class,
+        clock: Option<&Clock<'a>>,
+    ) -> bool {
         match field {
             Field::Fxp => self.matches_foreign(request),
             Field::Command => holds(&self.commands, |commands| {
@@ -130,8 +161,8 @@ impl Rule {
                     .path
                     .is_some_and(|path| paths.iter().any(|glob| self.covers(glob, path)))
             }),
-            Field::When => holds(&self.times, |times| match request.at {
-                Some(at) => times.contain(at),
+            Field::When => holds(&self.times, |times| match clock {
+                Some(clock) => times.contain(clock),
                 None => !self.allows(),
             }),
         }
@@ -211,6 +242,75 @@ fn any_matches(globs: &[Glob], text: Option<&str>) -> bool {
     text.is_some_and(|text| globs.iter().any(|glob| glob.matches(text.as_bytes())))
 }
 
-fn holds<T>(condition: &Option<T>, test: impl FnOnce(&T) -> bool) -> bool {
+fn holds<'a, T>(condition: &'a Option<T>, test: impl FnOnce(&'a T) -> bool) -> bool {
     condition.as_ref().is_none_or(test)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::rules::Policy;
+
+    use super::*;
+
+    const POLICY: &str = "rules:
+  - { id: command, allow: true, command: RETR }
+  - { id: mode, allow: true, mode: passive }
+  - { id: channel, allow: true, channel: cleared }
+  - { id: listener, allow: true, listener: wan }
+  - { id: client, allow: true, client: 10.0.0.1 }
+  - { id: server, allow: true, server: 192.0.2.1 }
+  - { id: fxp, allow: true, fxp: 203.0.113.1 }
+  - { id: host, allow: true, host: a.example }
+  - { id: user, allow: true, user: anna }
+  - { id: path, allow: true, path: /in/** }
+  - { id: when, allow: true, when: { from: 00:00, to: '24:00', zone: UTC } }
+";
+
+    #[test]
+    fn a_rule_matches_where_no_condition_mismatches() {
+        let policy = Policy::parse("f", POLICY).unwrap_or_else(|problems| panic!("{problems}"));
+        let other = Request::new(
+            "lan",
+            [10, 0, 0, 2].into(),
+            [192, 0, 2, 2].into(),
+            &Verb::Pasv,
+        );
+        let requests = [
+            other,
+            Request {
+                listener: "wan",
+                client: [10, 0, 0, 1].into(),
+                server: [192, 0, 2, 1].into(),
+                verb: &Verb::Retr,
+                channel: Channel::Cleared,
+                host: Some("a.example"),
+                user: Some("anna"),
+                path: Some(b"/in/a"),
+                at: Some("2026-11-20T15:12:44Z".parse().unwrap()),
+                ..other
+            },
+            Request {
+                verb: &Verb::Port,
+                foreign: Some([203, 0, 113, 1].into()),
+                ..other
+            },
+        ];
+        let (mut matched, mut missed) = (BTreeSet::new(), BTreeSet::new());
+        for rule in policy.rules() {
+            for request in &requests {
+                let class = Class::of(request.verb, request.path.is_some());
+                let mismatch = rule.mismatch(request, class);
+                assert_eq!(rule.matches(request, class), mismatch.is_none());
+                match mismatch {
+                    Some(field) => missed.insert(field.name()),
+                    None => matched.insert(rule.name.id.as_str()),
+                };
+            }
+        }
+        // Each of the conditions holds somewhere, and somewhere it alone does not.
+        let all: BTreeSet<&str> = Field::ALL.map(Field::name).into();
+        assert_eq!((matched, missed), (all.clone(), all));
+    }
 }

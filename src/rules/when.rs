@@ -1,5 +1,6 @@
 //! Times of the week: windows by weekday and hour in a named zone, decided on the instant passed in.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use jiff::Timestamp;
@@ -24,6 +25,37 @@ struct InZone {
     name: String,
     zone: TimeZone,
     week: Week,
+}
+
+/// One instant, as the clocks on the wall show it; asked by rule after rule, a zone is worked out once.
+#[derive(Debug)]
+pub(super) struct Clock<'a> {
+    at: Timestamp,
+    /// The zone asked for last, and the minute of its week.
+    shown: Cell<Option<(&'a str, u16)>>,
+}
+
+impl<'a> Clock<'a> {
+    /// The clocks at an instant.
+    pub(super) fn at(at: Timestamp) -> Self {
+        let shown = Cell::new(None);
+        Self { at, shown }
+    }
+
+    /// The minute of the week.
+    fn minute(&self, in_zone: &'a InZone) -> Option<u16> {
+        if let Some((name, minute)) = self.shown.get()
+            && name == in_zone.name
+        {
+            return Some(minute);
+        }
+        let local = in_zone.zone.to_datetime(self.at);
+        let day = u16::try_from(local.weekday().to_monday_zero_offset()).ok()?;
+        let hour = u16::try_from(local.hour()).ok()?;
+        let minute = day * DAY + hour * 60 + u16::try_from(local.minute()).ok()?;
+        self.shown.set(Some((&in_zone.name, minute)));
+        Some(minute)
+    }
 }
 
 impl Week {
@@ -97,23 +129,16 @@ impl Times {
         }
     }
 
-    /// Whether an instant lies within.
+    /// Whether the instant of a clock lies within.
     ///
     /// What counts is what the clock on the wall shows: an hour that is skipped in spring is in no
     /// window, and one that comes twice in autumn is twice in its window.
-    pub(super) fn contain(&self, at: Timestamp) -> bool {
-        self.0.iter().any(|in_zone| {
-            let local = in_zone.zone.to_datetime(at);
-            let day = local.weekday().to_monday_zero_offset();
-            let parts = (
-                u16::try_from(day),
-                u16::try_from(local.hour()),
-                u16::try_from(local.minute()),
-            );
-            match parts {
-                (Ok(day), Ok(hour), Ok(minute)) => in_zone.week.has(day * DAY + hour * 60 + minute),
-                _ => false,
-            }
+    pub(super) fn contain<'a>(&'a self, clock: &Clock<'a>) -> bool {
+        let mut zones = self.0.iter();
+        zones.any(|zone| {
+            clock
+                .minute(zone)
+                .is_some_and(|minute| zone.week.has(minute))
         })
     }
 
@@ -162,7 +187,7 @@ mod tests {
     }
 
     fn has(times: &Times, at: &str) -> bool {
-        times.contain(at.parse().unwrap())
+        times.contain(&Clock::at(at.parse().unwrap()))
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use crate::lab::{Lab, wait_until};
+use crate::lab::{Lab, Peer, wait_until};
 
 crate::claims![
     a_transfer_is_told_by_hits_and_audit_while_portcullis_runs,
     a_rotated_record_goes_on_in_a_file_of_its_own,
+    a_burst_of_events_reaches_the_store_where_no_other_file_may_be_made,
 ];
 
 /// The lab's listener with a store beside the lines.
@@ -110,4 +111,28 @@ fn a_rotated_record_goes_on_in_a_file_of_its_own() {
     assert_eq!(old.matches("session-start").count(), 1);
     assert_eq!(gate.events("session-start").len(), 1);
     assert!(gate.terminate().success());
+}
+
+fn a_burst_of_events_reaches_the_store_where_no_other_file_may_be_made() {
+    let lab = Lab::behind_nat();
+    let _server = lab.vsftpd();
+    let store = lab.dir.join("audit.db").display().to_string();
+    let gate = lab.portcullis(&CONFIG.replace("STORE", &store), POLICY);
+    let mut client = Peer::dial(&lab.client, "198.51.100.20:21");
+    client.log_in();
+
+    // Together, so that they are written together, by statements of many rows.
+    for _ in 0..10 {
+        client.send("NOOP\r\n".repeat(50));
+        for _ in 0..50 {
+            client.expect("200");
+        }
+    }
+
+    client.ask("QUIT", "221");
+    wait_until("the store to have it all", || {
+        let decided = ask(&lab, "audit --kind decision --json");
+        (decided.matches("NOOP").count() == 500).then_some(())
+    });
+    assert!(!gate.output().contains("cannot be kept"));
 }

@@ -135,7 +135,7 @@ fn a_full_disk_denies_is_told_everywhere_and_passes() {
     let refused = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert!(refused.contains("421"), "{refused}");
     assert!(gate.output().contains("disk is full") || gate.output().contains("No space left"));
-    assert_eq!(lab.open_elements(), 0);
+    crate::ground::wait_until_closed(&lab);
 
     empty(&lab);
     wait_for_log(

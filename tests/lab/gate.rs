@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -12,6 +14,9 @@ use super::{Lab, Topology, wait_until};
 
 /// Names another build of the program, which is to be measured.
 const PROGRAM: &str = "PORTCULLIS_LOAD_PROGRAM";
+
+/// How long the record has to stand still to be whole.
+const STILL: Duration = Duration::from_millis(60);
 
 /// A policy that allows every command.
 pub(super) const ALLOW_ALL: &str = "rules:\n  - id: all\n    allow: true\n";
@@ -125,9 +130,19 @@ impl Gate {
         self.output.lock().expect("no test panics with it").clone()
     }
 
-    /// The whole record, as written.
+    /// The whole record, as written. Events that come close together are written together, 20 ms after
+    /// the ones before: it is read once it stands still for longer.
     pub(crate) fn audit_text(&self) -> String {
-        std::fs::read_to_string(&self.audit).unwrap_or_default()
+        let read = || std::fs::read_to_string(&self.audit).unwrap_or_default();
+        let mut text = read();
+        loop {
+            thread::sleep(STILL);
+            let later = read();
+            if later.len() == text.len() {
+                return later;
+            }
+            text = later;
+        }
     }
 
     /// The records, oldest first; a line still being written is left out.
@@ -201,7 +216,7 @@ impl Drop for Gate {
     fn drop(&mut self) {
         drop(self.process.kill());
         drop(self.process.wait());
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!(
                 "portcullis said:\n{}\nand recorded:\n{}",
                 self.output(),
@@ -225,7 +240,7 @@ fn write(lab: &Lab, config: &str, policy: &str) -> (PathBuf, PathBuf) {
 fn collect(pipe: Option<impl Read + Send + 'static>, into: &Arc<Mutex<String>>) {
     let mut pipe = pipe.expect("it is piped");
     let into = Arc::clone(into);
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(len @ 1..) = pipe.read(&mut chunk) {
             into.lock()

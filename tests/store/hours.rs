@@ -1,8 +1,12 @@
 //! Counts by the hour: what each rule did when, also in a store of the first schema.
 
+use std::path::Path;
+use std::slice;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis::audit::{HOUR, Point, Reader, Row, Series, Store, StoreError, micros};
+use portcullis::config::StoreSettings;
+use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
 use crate::{Folder, flows, row};
@@ -213,4 +217,58 @@ fn a_store_of_the_first_schema_is_brought_to_the_last_and_its_events_are_counted
     let points = [(5, 2, 700), (1, 2, 50)];
     assert_eq!(all.unwrap(), [series("all", "rules.yaml", &points)]);
     assert_eq!(flows(&settings.path), [1, 1, 1, 2, 2, 1, 1, 9]);
+}
+
+/// All that is counted, as text.
+fn counted(database: &Path) -> Vec<String> {
+    let database = Connection::open(database).unwrap();
+    let mut all = Vec::new();
+    for table in ["sessions", "rules", "hours"] {
+        let query = format!("SELECT * FROM {table} ORDER BY 1, 2, 3");
+        let mut select = database.prepare(&query).unwrap();
+        let columns = select.column_count();
+        let mut found = select.query([]).unwrap();
+        while let Some(row) = found.next().unwrap() {
+            let values = (0..columns).map(|column| row.get::<_, Value>(column).unwrap());
+            all.push(format!("{table} {:?}", values.collect::<Vec<_>>()));
+        }
+    }
+    all
+}
+
+#[test]
+fn one_batch_counts_as_its_events_do_one_by_one() {
+    let mut rows = rows();
+    // A clock that was set back, a user who is named late, a session that ends, rules that moved in
+    // their file, and one that lies in two files.
+    let named = |user: &str, row: Row| Row {
+        verb: Some("USER".into()),
+        user: Some(user.into()),
+        ..row
+    };
+    let ended = Row {
+        kind: "session-end".into(),
+        outcome: Some("idle".into()),
+        rule: None,
+        ..row(ago(1), 2)
+    };
+    rows.extend([
+        by("all", "rules.yaml:7", row(ago(9), 3)),
+        by("all", "other.yaml:7", row(ago(2), 3)),
+        named("anna", row(ago(1), 3)),
+        transfer(9, row(ago(1), 3)),
+        named("ben", row(ago(1), 3)),
+        transfer(u64::MAX, by("huge", "rules.yaml:8", row(ago(1), 4))),
+        ended,
+        transfer(1, row(ago(0), 2)),
+    ]);
+    let folder = Folder::new("sums");
+    let (together, apart) = (folder.0.join("together.db"), folder.0.join("apart.db"));
+    let mut store = Store::open(&StoreSettings::at(&together)).unwrap();
+    store.write(&rows).unwrap();
+    let mut store = Store::open(&StoreSettings::at(&apart)).unwrap();
+    for row in &rows {
+        store.write(slice::from_ref(row)).unwrap();
+    }
+    assert_eq!(counted(&together), counted(&apart));
 }

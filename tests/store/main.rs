@@ -258,3 +258,47 @@ fn is_asked_while_it_is_written_and_after() {
     drop((store, reader));
     assert_eq!(flows(&settings.path), [1, 2]);
 }
+
+#[test]
+fn events_of_batches_of_any_size_come_back_as_they_were() {
+    let folder = Folder::new("sizes");
+    let mut store = Store::open(&folder.store()).unwrap();
+    let (mut written, mut flow) = (Vec::new(), 0);
+    for size in 0..40 {
+        let rows: Vec<Row> = (0..size)
+            .map(|_| {
+                flow += 1;
+                let odd = flow % 2 == 1;
+                let text = |what: &str| odd.then(|| format!("{what} {flow}"));
+                Row {
+                    kind: format!("kind {flow}"),
+                    client: format!("client {flow}"),
+                    server: format!("server {flow}"),
+                    listener: format!("listener {flow}"),
+                    user: text("user"),
+                    verb: text("verb"),
+                    path: text("path"),
+                    outcome: text("outcome"),
+                    code: odd.then_some(226),
+                    bytes: odd.then_some(flow * 3),
+                    packets: odd.then_some(flow * 5),
+                    duration_ms: odd.then_some(flow * 7),
+                    ..row(SystemTime::now(), flow)
+                }
+            })
+            .collect();
+        store.write(&rows).unwrap();
+        written.extend(rows);
+    }
+    for (seq, row) in (1..).zip(&mut written) {
+        row.seq = seq;
+    }
+    let mut read = Vec::new();
+    let reader = Reader::open(&folder.store().path).unwrap();
+    let each = |row: Row| {
+        read.push(row);
+        ControlFlow::Continue(())
+    };
+    reader.events(&Filter::default(), 0, each).unwrap();
+    assert_eq!(read, written);
+}

@@ -3,16 +3,18 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Statement, ToSql, Transaction, TransactionBehavior, params};
 
 use crate::config::StoreSettings;
 
 use super::super::Row;
-use super::super::batch::Batch;
+use super::super::batch::{Batch, Place};
+use super::counts::Counts;
 use super::fresh::Opened;
-use super::{HOUR, StoreError, folder, place, schema};
+use super::{StoreError, find, folder, place, schema};
 
 /// How long another process may hold the database before a write fails and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -78,48 +80,60 @@ impl Store {
     /// Gives what SQLite said; nothing of the batch is in the database, or all of it, and then the
     /// next attempt finds that out and writes nothing twice.
     pub fn write(&mut self, rows: &[Row]) -> Result<(), StoreError> {
-        self.write_batch(&Batch {
-            rows: rows.to_vec(),
-            ..Batch::default()
-        })
+        self.write_parts(rows, &[], None)
     }
 
     /// The same with what is counted alone.
     pub(in crate::audit) fn write_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        if batch.is_empty() {
+        self.write_parts(&batch.rows, &batch.quiet, batch.place.as_ref())
+    }
+
+    fn write_parts(
+        &mut self,
+        rows: &[Row],
+        quiet: &[Row],
+        place: Option<&Place>,
+    ) -> Result<(), StoreError> {
+        if rows.is_empty() && quiet.is_empty() && place.is_none() {
             return Ok(());
         }
-        let result = self.try_write(batch);
+        let result = self.try_write(rows, quiet, place);
         result.map_err(|error| StoreError::unwritten(&self.path, &error))
     }
 
-    fn try_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+    fn try_write(
+        &mut self,
+        rows: &[Row],
+        quiet: &[Row],
+        place: Option<&Place>,
+    ) -> rusqlite::Result<()> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let next: i64 =
-            transaction.query_row("SELECT next FROM state", [], |row| row.get("next"))?;
+        let next: i64 = transaction
+            .prepare_cached("SELECT next FROM state")?
+            .query_row([], |row| row.get(0))?;
         if self.unsure == Some(next) {
             self.unsure = None;
             return Ok(());
         }
-        let mut seq = next;
-        for row in &batch.rows {
-            insert(&transaction, seq, row)?;
-            count_session(&transaction, row)?;
-            count_rule(&transaction, row)?;
-            seq += 1;
+        insert(&transaction, next, rows)?;
+        let mut counts = Counts::default();
+        for row in rows {
+            counts.add_session(row);
+            counts.add_rule(row);
         }
-        for row in &batch.quiet {
-            name_user(&transaction, row)?;
-            count_rule(&transaction, row)?;
+        for row in quiet {
+            counts.add_rule(row);
         }
+        counts.put(&transaction)?;
+        name_users(&transaction, quiet)?;
         // Each batch moves it: that tells whether a batch is in.
-        seq = seq.max(next + 1);
+        let seq = next + i64::try_from(rows.len()).unwrap_or(i64::MAX).max(1);
         transaction
             .prepare_cached("UPDATE state SET next = ?1")?
             .execute([seq])?;
-        if let Some(place) = &batch.place {
+        if let Some(place) = place {
             place::put(&transaction, place)?;
         }
         self.unsure = Some(seq);
@@ -155,121 +169,93 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection
         .pragma_update(None, "synchronous", "NORMAL")
         .map_err(unopened)?;
+    // What a statement of many rows keeps to undo itself would go to a file in a folder of the system's.
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(unopened)?;
     schema::migrate(&mut connection, version, schema::MIGRATIONS).map_err(unopened)?;
     schema::probe(&connection, path)?;
     Ok(connection)
 }
 
-fn insert(transaction: &Transaction<'_>, seq: i64, row: &Row) -> rusqlite::Result<()> {
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO events (seq, time, session, flow, kind, client, server, listener, user, rule,
-             rule_at, verb, path, outcome, code, bytes, packets, duration_ms, line)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-    )?;
-    insert.execute(params![
-        seq,
-        row.time,
-        signed(row.session),
-        signed(row.flow),
-        row.kind,
-        row.client,
-        row.server,
-        row.listener,
-        row.user,
-        row.rule,
-        row.rule_at,
-        row.verb,
-        row.path,
-        row.outcome,
-        row.code,
-        row.bytes.map(signed),
-        row.packets.map(signed),
-        row.duration_ms.map(signed),
-        row.line,
-    ])?;
+/// Columns of an event.
+const COLUMNS: usize = 19;
+
+/// Events that one statement puts in: as many as fit first, then fewer. Each statement opens the table
+/// and its indexes anew, which costs as much as a good part of an event.
+static INSERTS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| {
+    let event = format!("({})", ["?"; COLUMNS].join(", "));
+    [16, 4, 1].map(|count| {
+        let events = vec![event.as_str(); count].join(", ");
+        let columns = find::COLUMNS;
+        let insert = format!("INSERT INTO events ({columns}) VALUES {events}");
+        (count, insert)
+    })
+});
+
+/// Puts the events in, from this place on.
+fn insert(transaction: &Transaction<'_>, first: i64, rows: &[Row]) -> rusqlite::Result<()> {
+    let (mut seq, mut rest) = (first, rows);
+    for (count, insert) in &*INSERTS {
+        if rest.len() < *count {
+            continue;
+        }
+        let mut insert = transaction.prepare_cached(insert)?;
+        while let Some((events, behind)) = rest.split_at_checked(*count) {
+            for (place, row) in events.iter().enumerate() {
+                bind(&mut insert, place * COLUMNS, seq, row)?;
+                seq += 1;
+            }
+            insert.raw_execute()?;
+            rest = behind;
+        }
+    }
+    Ok(())
+}
+
+/// Binds an event to the parameters behind `before`, in the order of [`find::COLUMNS`].
+fn bind(insert: &mut Statement<'_>, before: usize, seq: i64, row: &Row) -> rusqlite::Result<()> {
+    let values: [&dyn ToSql; COLUMNS] = [
+        &seq,
+        &row.time,
+        &signed(row.session),
+        &signed(row.flow),
+        &row.kind,
+        &row.client,
+        &row.server,
+        &row.listener,
+        &row.user,
+        &row.rule,
+        &row.rule_at,
+        &row.verb,
+        &row.path,
+        &row.outcome,
+        &row.code,
+        &row.bytes.map(signed),
+        &row.packets.map(signed),
+        &row.duration_ms.map(signed),
+        &row.line,
+    ];
+    for (parameter, value) in (before + 1..).zip(values) {
+        insert.raw_bind_parameter(parameter, value)?;
+    }
     Ok(())
 }
 
 /// A quiet USER names the user of a session that is known.
-fn name_user(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
-    if row.verb.as_deref() == Some("USER") {
-        let mut update =
-            transaction.prepare_cached("UPDATE sessions SET user = ?2 WHERE flow = ?1")?;
+fn name_users(transaction: &Transaction<'_>, quiet: &[Row]) -> rusqlite::Result<()> {
+    let mut naming = quiet.iter().filter(|row| row.names_user()).peekable();
+    if naming.peek().is_none() {
+        return Ok(());
+    }
+    let mut update = transaction.prepare_cached("UPDATE sessions SET user = ?2 WHERE flow = ?1")?;
+    for row in naming {
         update.execute(params![signed(row.flow), row.user])?;
     }
     Ok(())
 }
 
-/// Carries a row into `sessions`.
-fn count_session(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
-    let bytes = signed(row.bytes.unwrap_or(0));
-    let transfer = i64::from(row.kind == "transfer");
-    let decision = i64::from(row.kind == "decision");
-    let ended = row.kind == "session-end";
-    let names_user = row.verb.as_deref() == Some("USER");
-    if transfer == 1 || ended || row.kind == "session-start" || (decision == 1 && names_user) {
-        let mut upsert = transaction.prepare_cached(
-            "INSERT INTO sessions (flow, session, listener, client, server, user, started, ended,
-                 reason, transfers, bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-             ON CONFLICT (flow) DO UPDATE SET user = coalesce(excluded.user, user),
-                 ended = coalesce(excluded.ended, ended),
-                 reason = coalesce(excluded.reason, reason),
-                 transfers = transfers + excluded.transfers, bytes = bytes + excluded.bytes",
-        )?;
-        upsert.execute(params![
-            signed(row.flow),
-            signed(row.session),
-            row.listener,
-            row.client,
-            row.server,
-            row.user,
-            row.time,
-            ended.then_some(row.time),
-            row.outcome.as_ref().filter(|_| ended),
-            transfer,
-            bytes,
-        ])?;
-    }
-    Ok(())
-}
-
-/// Carries a row into `rules` and `hours`.
-fn count_rule(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<()> {
-    let bytes = signed(row.bytes.unwrap_or(0));
-    let transfer = i64::from(row.kind == "transfer");
-    let decision = i64::from(row.kind == "decision");
-    if let (Some(rule), Some(at)) = (&row.rule, &row.rule_at)
-        && decision + transfer > 0
-    {
-        let mut upsert = transaction.prepare_cached(
-            "INSERT INTO rules (file, id, at, hits, bytes, first_use, last_use)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
-             ON CONFLICT (file, id) DO UPDATE SET at = excluded.at, hits = hits + excluded.hits,
-                 bytes = bytes + excluded.bytes, first_use = min(first_use, excluded.first_use),
-                 last_use = max(last_use, excluded.last_use)",
-        )?;
-        upsert.execute(params![file_of(at), rule, at, decision, bytes, row.time])?;
-        let mut upsert = transaction.prepare_cached(
-            "INSERT INTO hours (file, id, hour, hits, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (file, id, hour) DO UPDATE SET hits = hits + excluded.hits,
-                 bytes = bytes + excluded.bytes",
-        )?;
-        let hour = row.time - row.time.rem_euclid(HOUR);
-        upsert.execute(params![file_of(at), rule, hour, decision, bytes])?;
-    }
-    Ok(())
-}
-
-/// The file of `file:line`; lines move as a file is edited, so that counts go by file and id.
-pub(super) fn file_of(at: &str) -> &str {
-    match at.rsplit_once(':') {
-        Some((file, line)) if line.bytes().all(|byte| byte.is_ascii_digit()) => file,
-        Some(_) | None => at,
-    }
-}
-
 /// SQLite's integers have a sign; what is beyond stays at their end.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

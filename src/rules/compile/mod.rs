@@ -8,6 +8,7 @@ use jiff::tz::TimeZoneDatabase;
 use crate::yaml::{self, Map, Node, Problems, Report, Source, Value, quoted};
 
 use super::glob::Glob;
+use super::index::Index;
 use super::protocol;
 use super::rule::{Condition, Places, Rule, RuleAction};
 use super::{Channel, Field, Loudness, Protocol, RuleName, TransferMode, keys, lint};
@@ -24,6 +25,14 @@ pub(crate) use limits::rate_of_count;
 use groups::Groups;
 pub(super) use when::DAYS;
 
+/// What a policy file comes to.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) protocol: Protocol,
+    pub(super) rules: Vec<Rule>,
+    pub(super) index: Index,
+}
+
 /// Compiles a policy; gives its warnings with it.
 ///
 /// # Errors
@@ -31,7 +40,7 @@ pub(super) use when::DAYS;
 pub(super) fn compile(
     source: &Arc<Source>,
     listeners: Option<&BTreeSet<String>>,
-) -> Result<((Protocol, Vec<Rule>), Problems), Problems> {
+) -> Result<(Compiled, Problems), Problems> {
     let root = yaml::parse(source)?;
     let mut compiler = Compiler {
         report: Report::new(Arc::clone(source)),
@@ -39,12 +48,11 @@ pub(super) fn compile(
         groups: Groups::default(),
         zones: TimeZoneDatabase::bundled(),
     };
-    let parts = compiler.policy(&root);
-    let failed = compiler.report.has_errors();
+    let compiled = compiler.policy(&root);
     let problems = compiler.report.finish();
-    match parts {
-        Some(parts) if !failed => Ok((parts, problems)),
-        _ => Err(problems),
+    match compiled {
+        Some(compiled) => Ok((compiled, problems)),
+        None => Err(problems),
     }
 }
 
@@ -56,7 +64,8 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn policy(&mut self, root: &'a Node) -> Option<(Protocol, Vec<Rule>)> {
+    /// `None` where anything in it is wrong.
+    fn policy(&mut self, root: &'a Node) -> Option<Compiled> {
         let mut map = self.report.section(root, "the policy", &keys::POLICY)?;
         let protocol = match map.optional("protocol") {
             Some(node) => protocol::read(node, &mut self.report),
@@ -78,11 +87,17 @@ impl<'a> Compiler<'a> {
             rules.extend(self.rule(item, &mut lines_by_id));
         }
         // Of rules that could not be read in full nothing is certain.
-        if !self.report.has_errors() {
-            self.warn_of_unused_groups();
-            lint::warn(&rules, node, &mut self.report);
+        if self.report.has_errors() {
+            return None;
         }
-        Some((protocol, rules))
+        self.warn_of_unused_groups();
+        let index = Index::new(&rules);
+        lint::warn(&rules, &index, node, &mut self.report);
+        Some(Compiled {
+            protocol,
+            rules,
+            index,
+        })
     }
 
     fn rule(&mut self, item: &'a Node, lines_by_id: &mut BTreeMap<&'a str, usize>) -> Option<Rule> {

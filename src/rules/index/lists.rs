@@ -1,66 +1,89 @@
 //! Lists of places under networks and texts: one look-up for each length in use.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 /// Places of rules, rising.
 pub(super) type Places<'a> = &'a [usize];
+
+/// The lists that a request finds; more than these take memory of their own.
+pub(super) type Found<'a> = SmallVec<[Places<'a>; 16]>;
+
+/// Lists by key. What is in them comes from the policy, so that nobody who is looked up can choose keys
+/// that collide; and each run finds the same.
+pub(super) type Lists<K> = HashMap<K, Vec<usize>, FixedState>;
 
 /// Places of rules by network.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByNetwork {
     lengths4: Vec<u8>,
     lengths6: Vec<u8>,
-    places: BTreeMap<IpNet, Vec<usize>>,
+    /// By length and first address.
+    places4: Lists<(u8, u32)>,
+    places6: Lists<(u8, u128)>,
 }
 
 /// Part of a text that a rule asks for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Text {
-    Whole(Vec<u8>),
-    Prefix(Vec<u8>),
-    Suffix(Vec<u8>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Text<'a> {
+    Whole(&'a [u8]),
+    Prefix(&'a [u8]),
+    Suffix(&'a [u8]),
 }
 
 /// Places of rules by text, or by how it begins or ends.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByText {
-    whole: BTreeMap<Vec<u8>, Vec<usize>>,
-    prefixes: BTreeMap<Vec<u8>, Vec<usize>>,
+    whole: Lists<Vec<u8>>,
+    prefixes: Lists<Vec<u8>>,
     prefix_lengths: Vec<usize>,
-    suffixes: BTreeMap<Vec<u8>, Vec<usize>>,
+    suffixes: Lists<Vec<u8>>,
     suffix_lengths: Vec<usize>,
 }
 
 impl ByNetwork {
     pub(super) fn add(&mut self, net: IpNet, place: usize) {
-        let lengths = match net {
-            IpNet::V4(_) => &mut self.lengths4,
-            IpNet::V6(_) => &mut self.lengths6,
-        };
-        note(lengths, net.prefix_len());
-        insert(&mut self.places, net.trunc(), place);
+        let length = net.prefix_len();
+        match net {
+            IpNet::V4(net) => {
+                note(&mut self.lengths4, length);
+                insert(&mut self.places4, &(length, net.network().to_bits()), place);
+            }
+            IpNet::V6(net) => {
+                note(&mut self.lengths6, length);
+                insert(&mut self.places6, &(length, net.network().to_bits()), place);
+            }
+        }
     }
 
-    pub(super) fn find<'a>(&'a self, address: IpAddr, found: &mut Vec<Places<'a>>) {
-        let address = address.to_canonical();
-        let lengths = match address {
-            IpAddr::V4(_) => &self.lengths4,
-            IpAddr::V6(_) => &self.lengths6,
-        };
-        for &length in lengths {
-            let net = IpNet::new(address, length).map(|net| net.trunc()).ok();
-            if let Some(places) = net.and_then(|net| self.places.get(&net)) {
-                found.push(places);
+    pub(super) fn find<'a>(&'a self, address: IpAddr, found: &mut Found<'a>) {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                for &length in &self.lengths4 {
+                    let others = u32::MAX.checked_shr(length.into()).unwrap_or_default();
+                    let net = (length, address.to_bits() & !others);
+                    found.extend(self.places4.get(&net).map(Vec::as_slice));
+                }
+            }
+            IpAddr::V6(address) => {
+                for &length in &self.lengths6 {
+                    let others = u128::MAX.checked_shr(length.into()).unwrap_or_default();
+                    let net = (length, address.to_bits() & !others);
+                    found.extend(self.places6.get(&net).map(Vec::as_slice));
+                }
             }
         }
     }
 }
 
 impl ByText {
-    pub(super) fn add(&mut self, text: Text, place: usize) {
+    pub(super) fn add(&mut self, text: Text<'_>, place: usize) {
         match text {
             Text::Whole(text) => insert(&mut self.whole, text, place),
             Text::Prefix(text) => {
@@ -74,8 +97,10 @@ impl ByText {
         }
     }
 
-    pub(super) fn find<'a>(&'a self, text: &[u8], found: &mut Vec<Places<'a>>) {
-        found.extend(self.whole.get(text).map(Vec::as_slice));
+    pub(super) fn find<'a>(&'a self, text: &[u8], found: &mut Found<'a>) {
+        if !self.whole.is_empty() {
+            found.extend(self.whole.get(text).map(Vec::as_slice));
+        }
         let prefixes = self
             .prefix_lengths
             .iter()
@@ -93,10 +118,17 @@ impl ByText {
 }
 
 /// Adds a place under a key, each place once.
-pub(super) fn insert<K: Ord>(places: &mut BTreeMap<K, Vec<usize>>, key: K, place: usize) {
-    let places = places.entry(key).or_default();
-    if places.last() != Some(&place) {
-        places.push(place);
+pub(super) fn insert<K, Q>(lists: &mut Lists<K>, key: &Q, place: usize)
+where
+    K: Borrow<Q> + Eq + Hash,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    match lists.get_mut(key) {
+        Some(places) if places.last() == Some(&place) => {}
+        Some(places) => places.push(place),
+        None => {
+            lists.insert(key.to_owned(), vec![place]);
+        }
     }
 }
 

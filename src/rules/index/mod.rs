@@ -10,7 +10,7 @@ mod lists;
 use super::Request;
 use super::rule::Rule;
 use keys::{Counts, Key};
-use lists::{ByNetwork, ByText, Places};
+use lists::{ByNetwork, ByText, Found};
 
 /// Places of rules in a policy, under the condition that tells them apart.
 #[derive(Clone, Debug, Default)]
@@ -30,24 +30,25 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new(rules: &[Rule]) -> Self {
-        let counts = Counts::new(rules);
+        let conditions: Vec<_> = rules.iter().map(keys::conditions).collect();
+        let counts = Counts::new(&conditions);
         let mut index = Self::default();
-        for (place, rule) in rules.iter().enumerate() {
-            let keys = counts.best(rule);
+        for (place, (rule, conditions)) in rules.iter().zip(&conditions).enumerate() {
+            let keys = counts.best(conditions);
             if keys.is_empty() {
                 index.others.push(place);
             }
             let mut from_root = false;
             for key in keys {
                 match key {
-                    Key::Client(net) => index.by_client.add(net, place),
-                    Key::Server(net) => index.by_server.add(net, place),
-                    Key::Foreign(net) => index.by_foreign.add(net, place),
-                    Key::Listener(text) => index.by_listener.add(text, place),
-                    Key::Host(text) => index.by_host.add(text, place),
-                    Key::User(text) => index.by_user.add(text, place),
+                    Key::Client(net) => index.by_client.add(*net, place),
+                    Key::Server(net) => index.by_server.add(*net, place),
+                    Key::Foreign(net) => index.by_foreign.add(*net, place),
+                    Key::Listener(text) => index.by_listener.add(*text, place),
+                    Key::Host(text) => index.by_host.add(*text, place),
+                    Key::User(text) => index.by_user.add(*text, place),
                     Key::Path(text) => {
-                        index.by_path.add(text, place);
+                        index.by_path.add(*text, place);
                         from_root = true;
                     }
                     Key::Command(command) => index.by_command.add(command, place),
@@ -65,7 +66,7 @@ impl Index {
 
     /// Gives the places of all rules that may match, in rising order; a place may come twice.
     pub(super) fn candidates(&self, request: &Request<'_>) -> Candidates<'_> {
-        let mut found = Vec::with_capacity(16);
+        let mut found = Found::new();
         found.push(self.others.as_slice());
         self.by_client.find(request.client, &mut found);
         self.by_server.find(request.server, &mut found);
@@ -97,7 +98,7 @@ impl Index {
 
 /// Merges rising lists of places into one.
 pub(super) struct Candidates<'a> {
-    lists: Vec<Places<'a>>,
+    lists: Found<'a>,
 }
 
 impl Iterator for Candidates<'_> {
@@ -115,7 +116,7 @@ impl Iterator for Candidates<'_> {
 #[cfg(test)]
 mod tests {
     use crate::ftp::Verb;
-    use crate::rules::compile::compile;
+    use crate::rules::compile::{Compiled, compile};
     use crate::yaml::Source;
 
     use super::*;
@@ -140,7 +141,7 @@ mod tests {
         text.push_str("  - { id: net, allow: true, client: [10.0.0.0/8, 10.0.0.0/24] }\n");
         text.push_str("  - { id: glob, allow: true, user: 'u*' }\n");
         let source = std::sync::Arc::new(Source::new("f", text));
-        let ((_, rules), _) = compile(&source, None).unwrap();
+        let (Compiled { rules, index, .. }, _) = compile(&source, None).unwrap();
         let mut request = Request {
             user: Some("u3"),
             ..Request::new(
@@ -150,7 +151,6 @@ mod tests {
                 &Verb::Retr,
             )
         };
-        let index = Index::new(&rules);
         let found = |request: &Request<'_>| -> Vec<&str> {
             let places = index.candidates(request);
             places.map(|place| rules[place].name.id.as_str()).collect()
@@ -167,9 +167,8 @@ mod tests {
             text.push_str(&format!("  - {{ id: r{number}, {} }}\n", rule(number)));
         }
         let source = std::sync::Arc::new(Source::new("f", text));
-        let ((_, rules), _) = compile(&source, None).unwrap();
+        let (Compiled { rules, index, .. }, _) = compile(&source, None).unwrap();
         let class = crate::rules::Class::of(ask.verb, ask.path.is_some());
-        let index = Index::new(&rules);
         let found: Vec<usize> = index.candidates(ask).collect();
         assert!(found.iter().any(|place| rules[*place].matches(ask, class)));
         found.len()

@@ -12,12 +12,13 @@ use crate::ftp::Verb;
 use crate::yaml::{Node, Report};
 
 use super::Class;
+use super::index::Index;
 use super::rule::Rule;
 
 /// Warns of everything that can be seen from the rules of one policy; `node` is their list.
-pub(super) fn warn(rules: &[Rule], node: &Node, report: &mut Report) {
+pub(super) fn warn(rules: &[Rule], index: &Index, node: &Node, report: &mut Report) {
     warn_of_no_login(rules, node, report);
-    order::warn(rules, report);
+    order::warn(rules, index, report);
     for rule in rules {
         sense::warn(rule, report);
     }

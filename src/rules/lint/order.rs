@@ -30,14 +30,13 @@ const MAX_ITEMS: usize = 64;
 const MAX_CROSSINGS: usize = 20_000;
 
 /// Warns of rules and values that others take the place of.
-pub(super) fn warn(rules: &[Rule], report: &mut Report) {
-    let index = Index::new(rules);
+pub(super) fn warn(rules: &[Rule], index: &Index, report: &mut Report) {
     let left = Cell::new(MAX_COMPARISONS);
     let mut whole = vec![true; rules.len()];
     for (place, rule) in rules.iter().enumerate() {
         let earlier = Earlier {
             rules,
-            index: &index,
+            index,
             place,
             left: &left,
         };

@@ -31,6 +31,10 @@ pub(crate) struct Making {
     leased: Option<u16>,
     /// It was ordered, and stands.
     pub(crate) opened: bool,
+    /// How many refused ports the server announced.
+    pub(super) refused: u8,
+    /// The server is to be asked the same again.
+    pub(super) again: bool,
 }
 
 /// The session's pinhole.
@@ -61,6 +65,8 @@ impl Oracle {
             id: None,
             leased: None,
             opened: false,
+            refused: 0,
+            again: false,
         }
     }
 
@@ -346,7 +352,7 @@ impl Oracle {
             Kind::Passive(making) => {
                 let before = making.sent.clone();
                 self.check_question(making, bytes)?;
-                if before == making.sent {
+                if before == making.sent && !std::mem::take(&mut making.again) {
                     return Err(format!("asked with {before} twice"));
                 }
             }

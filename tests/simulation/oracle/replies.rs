@@ -55,7 +55,10 @@ impl Oracle {
     /// Whether nothing more of the server may be read.
     pub(super) fn blocked(&self) -> bool {
         let announcing = self.making.is_some();
-        self.hold != Hold::Nothing || announcing || self.refused.is_some()
+        self.hold != Hold::Nothing
+            || announcing
+            || self.refused.is_some()
+            || self.converting.is_some()
     }
 
     pub(super) fn read_all(&mut self) -> Held {
@@ -306,7 +309,7 @@ impl Oracle {
                 }
                 self.pass(line);
             }
-            Kind::Passive(making) if positive => return self.passive(*making, code, line),
+            Kind::Passive(making) if positive => return self.passive(sent, *making, code, line),
             Kind::Passive(_) => self.pass(line),
             Kind::Transfer(id) => {
                 self.transfer_ended(id, code);
@@ -347,7 +350,13 @@ impl Oracle {
         }
     }
 
-    fn passive(&mut self, making: super::Making, code: u16, line: &[u8]) -> Held {
+    fn passive(
+        &mut self,
+        mut sent: Sent,
+        mut making: super::Making,
+        code: u16,
+        line: &[u8],
+    ) -> Held {
         let fits = matches!((making.sent.as_str(), code), ("PASV", 227) | ("EPSV", 229));
         if !(227..=229).contains(&code) {
             self.pass(line);
@@ -360,6 +369,14 @@ impl Oracle {
         let legs = &self.scene.legs;
         let own = address.is_none_or(|at| at == legs.server || at == legs.dialled);
         let may = own || self.facts.foreign == Reaction::Accept;
+        let listed = port >= 1024 && self.check_port(port).is_err();
+        if may && listed && making.refused < 3 && self.readable(code, line) {
+            making.refused += 1;
+            making.again = true;
+            sent.kind = Kind::Passive(Box::new(making));
+            self.converting = Some(Box::new(sent));
+            return Ok(());
+        }
         // It may be refused for its form; whether it was shows in what follows.
         match may && self.check_port(port).is_ok() && self.readable(code, line) {
             true => self.answered(making, line, port),

@@ -1,0 +1,127 @@
+//! The socket of the events: its thread takes them in rounds, and others may look in between.
+//!
+//! A thread that is woken for each event costs more than what it does with it, and so does a session that is
+//! woken by it. While data connections come and go, events gather for a moment, and whoever must know at
+//! once takes them out itself.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::message::{Entry, Kind, decode, kind};
+use crate::net::netlink::{Socket, messages};
+
+/// How long events gather: how late a session hears of them that does not ask.
+pub(super) const GATHERING: Duration = Duration::from_millis(2);
+/// Entries taken at one time; the others wait in the socket, whose buffer holds fewer.
+const MAX_TAKEN: usize = 65_536;
+/// With more that are not told, nobody looks for one among them.
+const MAX_SEARCHED: usize = 256;
+
+/// The socket, and what was taken from it and not told so far.
+#[derive(Debug)]
+pub(super) struct Source {
+    socket: Socket,
+    /// The thread is between two rounds, and will look for what others leave.
+    gathering: bool,
+    taken: VecDeque<(Kind, Entry)>,
+    lost: bool,
+}
+
+/// What a round found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Round {
+    /// Nothing: the thread may wait for the next event.
+    Idle,
+    /// Entries to be told, or a loss to be made up for.
+    Busy {
+        /// The kernel dropped some.
+        lost: bool,
+    },
+}
+
+impl Source {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            gathering: false,
+            taken: VecDeque::new(),
+            lost: false,
+        }
+    }
+
+    /// What the thread waits on.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Takes what is there; between this and a round that is idle, others may take.
+    ///
+    /// # Errors
+    /// Passes on what the kernel says; a loss is none.
+    pub(super) fn round(&mut self) -> io::Result<Round> {
+        self.take()?;
+        let lost = std::mem::take(&mut self.lost);
+        self.gathering = lost || !self.taken.is_empty();
+        Ok(match self.gathering {
+            true => Round::Busy { lost },
+            false => Round::Idle,
+        })
+    }
+
+    /// The next entry to be told. It stays until [`Self::told`], since those behind it about the same
+    /// address have to wait for it.
+    pub(super) fn next(&self) -> Option<(Kind, Entry)> {
+        self.taken.front().copied()
+    }
+
+    /// The entry of [`Self::next`] is told.
+    pub(super) fn told(&mut self) {
+        self.taken.pop_front();
+    }
+
+    /// Takes beginnings alone, for someone who must know of one; ends take a question to the kernel, and are
+    /// left to the thread. Nothing where the thread waits for the next event: it is being woken for it.
+    pub(super) fn take_beginnings(&mut self, mut tell: impl FnMut(Entry)) {
+        if !self.gathering || self.taken.len() > MAX_SEARCHED {
+            return;
+        }
+        let known = self.taken.len();
+        if let Err(error) = self.take() {
+            tracing::debug!(%error, "Events are left to their thread");
+        }
+        let mut index = known;
+        while let Some(&(kind, entry)) = self.taken.get(index) {
+            let same = |(_, earlier): &(Kind, Entry)| earlier.flow.key == entry.flow.key;
+            if kind == Kind::New && !self.taken.iter().take(index).any(same) {
+                tell(entry);
+                self.taken.remove(index);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        while self.taken.len() < MAX_TAKEN {
+            match self.socket.receive_waiting() {
+                Ok(None) => break,
+                Ok(Some(datagram)) => {
+                    let entries = messages(datagram)
+                        .filter_map(|message| Some((kind(&message)?, decode(&message)?)));
+                    self.taken.extend(entries);
+                }
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
+                    // Those that wait are older than those that were lost. Taken after a list of all, a
+                    // beginning among them would never get its end.
+                    self.lost = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
