@@ -13,6 +13,7 @@
 
 use std::process::ExitCode;
 
+#[expect(dead_code, reason = "shared with attacks, faults and load")]
 mod lab;
 
 #[path = "edge/control.rs"]

@@ -319,16 +319,20 @@ fn events() -> Vec<Event> {
             violation: Violation::SentBareCr,
             line: "a\rb".into(),
         },
+        Event::ClientsUnheard {
+            count: 412,
+            within: Duration::from_secs(10),
+        },
         ended(EndReason::ClientClosed),
         ended(EndReason::Idle),
     ];
-    let mut seen = [false; 15];
+    let mut seen = [false; 16];
     for place in events.iter().map(place) {
         if let Some(seen) = seen.get_mut(place) {
             *seen = true;
         }
     }
-    assert_eq!(seen, [true; 15], "a kind of event is not tried");
+    assert_eq!(seen, [true; 16], "a kind of event is not tried");
     events
 }
 
@@ -350,5 +354,6 @@ fn place(event: &Event) -> usize {
         Event::WindowUsed { .. } | Event::WindowMoved { .. } => 12,
         Event::Violated { .. } => 13,
         Event::SessionEnded { .. } => 14,
+        Event::ClientsUnheard { .. } => 15,
     }
 }

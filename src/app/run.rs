@@ -101,6 +101,7 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             if let Some(keeper) = keeping {
                 tokio::spawn(async move { keeper.watch().await });
             }
+            tokio::spawn(conntrack::watch_room());
             serving.spawn(admin.serve(sources, stopping));
             for gate in gates {
                 serving.spawn(gate.serve(Arc::clone(&shared)));

@@ -155,7 +155,7 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
             facts.event = "window-transfer";
             facts.announced = Some(*announced);
             facts.duration_ms = duration.map(milliseconds);
-            facts.count(counters.as_ref());
+            facts.measured(counters.as_ref());
         }
         Event::Violated {
             by,
@@ -183,6 +183,12 @@ fn fill<'a>(line: &mut Line<'a>, event: &'a Event, timestamp: SystemTime) {
                 category: "Protocol violation",
                 severity,
             });
+        }
+        Event::ClientsUnheard { count, within } => {
+            facts.event = "clients-unheard";
+            facts.count = Some(*count);
+            facts.duration_ms = Some(milliseconds(*within));
+            facts.reason = Some(format!("{count} clients beyond the limits were reset").into());
         }
         Event::SessionEnded {
             reason,
@@ -266,7 +272,7 @@ fn transfer<'a>(line: &mut Line<'a>, transferred: &'a Transferred) {
     facts.announced = Some(transferred.announced);
     facts.rewritten = Some(transferred.rewritten);
     facts.pinhole = Some(hole(&transferred.pinhole));
-    facts.count(transferred.counters.as_ref());
+    facts.measured(transferred.counters.as_ref());
     facts.duration_ms = transferred.duration.map(milliseconds);
     facts.outcome = Some(words::outcome(transferred.outcome));
     line.event_type = "ftp_data";

@@ -103,6 +103,7 @@ section! {
         pub(super) packets_back: Option<u64>,
         pub(super) duration_ms: Option<u64>,
         pub(super) outcome: Option<&'static str>,
+        pub(super) count: Option<u64>,
         pub(super) reason: Option<Cow<'a, str>>,
         pub(super) by: Option<&'static str>,
         pub(super) line: Option<&'a str>,
@@ -151,7 +152,7 @@ impl Value for Code<'_> {
 
 impl Facts<'_> {
     /// Puts in what was counted, each direction and both together.
-    pub(super) fn count(&mut self, counters: Option<&Counters>) {
+    pub(super) fn measured(&mut self, counters: Option<&Counters>) {
         let Some(counters) = counters else { return };
         self.bytes = Some(counters.bytes_forth.saturating_add(counters.bytes_back));
         self.packets = Some(counters.packets_forth.saturating_add(counters.packets_back));

@@ -35,7 +35,7 @@ pub struct Row {
     /// The path it names.
     pub path: Option<String>,
     /// `allow` or `deny` of a decision, `completed`, `failed` or `abandoned` of a transfer, why a
-    /// pinhole was not used or a session ended.
+    /// pinhole was not used or a session ended, how many clients were not heard.
     pub outcome: Option<String>,
     /// The reply code.
     pub code: Option<u16>,
@@ -91,9 +91,9 @@ impl Row {
     }
 }
 
-/// Whether the reason of an event is how something ended.
+/// Whether the reason of an event is how something ended, or all that there is to it.
 pub(super) fn ends(kind: &str) -> bool {
-    matches!(kind, "session-end" | "pinhole-unused")
+    matches!(kind, "session-end" | "pinhole-unused" | "clients-unheard")
 }
 
 /// Gives a time as the store keeps it; times before 1970 become 0.

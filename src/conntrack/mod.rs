@@ -1,12 +1,13 @@
 //! Follows the data connections that carry our connection mark: when they begin and end, and how much
 //! went over them.
 //!
-//! Listens to connection tracking over netlink and asks it questions; changes nothing. Knows no session:
+//! Listens to connection tracking over netlink and asks it questions; looks how full it is; changes nothing. Knows no session:
 //! whoever watches matches a [`Key`] to its pinhole.
 
 mod filter;
 mod flows;
 mod message;
+mod room;
 mod source;
 mod watch;
 
@@ -20,6 +21,7 @@ use crate::pinhole::{Counters, Pinhole};
 
 pub use flows::{MAX_ENDED, MAX_FLOWS};
 pub use message::{Entry, Flow, TcpState, decode};
+pub use room::{ROOM_CHECK, Room, watch_room};
 pub use watch::{Audience, Watcher, watch};
 
 /// What a data connection looks like to the one who dials it, source port left out, as a pinhole has it.

@@ -179,6 +179,13 @@ pub enum Event {
         /// The offending line, bytes outside UTF-8 replaced, PASS and ACCT masked.
         line: String,
     },
+    /// Clients beyond the limits came faster than they could be told 421, and were reset.
+    ClientsUnheard {
+        /// How many.
+        count: u64,
+        /// Within which time.
+        within: Duration,
+    },
     /// The session is over.
     SessionEnded {
         /// Why.

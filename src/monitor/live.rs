@@ -190,6 +190,7 @@ impl Live {
             | Event::PinholeRefused { .. }
             | Event::Converted { .. }
             | Event::WindowUsed { .. }
+            | Event::ClientsUnheard { .. }
             | Event::Violated { .. }
             | Event::SessionEnded { .. } => {}
         }

@@ -301,7 +301,8 @@ impl Metrics {
             | Event::Converted { .. }
             | Event::Secured { .. }
             | Event::Unsecured
-            | Event::WindowUsed { .. } => {}
+            | Event::WindowUsed { .. }
+            | Event::ClientsUnheard { .. } => {}
         }
     }
 

@@ -143,7 +143,7 @@ impl Monitor {
         self.metrics.count(&record.event);
     }
 
-    /// So many clients are being turned away that this one is reset without a word or a record.
+    /// So many clients are being turned away that this one is reset without a word.
     pub fn unanswered(&self) {
         self.metrics.refused("unanswered");
     }

@@ -1,4 +1,5 @@
-//! The counts of the program itself: record, rules, who asks it, and what it takes of the machine.
+//! The counts of the program itself: record, rules, who asks it, what it takes of the machine, and how much
+//! room the kernel has for connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::audit::RecordHealth;
+use crate::conntrack::Room;
 
 use super::metrics::{OfReason, number};
 use super::reasons;
@@ -38,6 +40,9 @@ pub(super) struct Program {
     rules_read_at: Fractional,
     admin_connections: Family<OfSide, Gauge>,
     admin_refusals: Family<OfReason, Counter>,
+    conntrack_entries: Gauge,
+    conntrack_entries_limit: Gauge,
+    conntrack_drops: Counter,
     processor: Counter<f64, AtomicU64>,
     resident: Gauge,
     open_files: Gauge,
@@ -72,6 +77,7 @@ impl Program {
             "Requests to the page that were turned away, by reason",
             self.admin_refusals.clone(),
         );
+        self.register_conntrack(own);
         self.register_process(registry.sub_registry_with_prefix("process"), started);
         for side in [AdminSide::Socket, AdminSide::Page] {
             drop(self.connections(side));
@@ -106,6 +112,24 @@ impl Program {
             "record_events_unrecorded",
             "Events that are missing in the record",
             self.record_unrecorded.clone(),
+        );
+    }
+
+    fn register_conntrack(&self, own: &mut Registry) {
+        own.register(
+            "conntrack_entries",
+            "Connections that the kernel tracks at this moment, of whatever program",
+            self.conntrack_entries.clone(),
+        );
+        own.register(
+            "conntrack_entries_limit",
+            "Connections that the kernel may track (net.netfilter.nf_conntrack_max); beyond, it drops new ones",
+            self.conntrack_entries_limit.clone(),
+        );
+        own.register(
+            "conntrack_drops",
+            "Packets that the kernel dropped because it could not track their connection",
+            self.conntrack_drops.clone(),
         );
     }
 
@@ -165,6 +189,11 @@ impl Program {
         unrecorded.store(record.unrecorded, Ordering::Relaxed);
         self.rules_successful.set(i64::from(rules.ok));
         self.rules_read_at.set(seconds(rules.at));
+        let room = Room::look().unwrap_or_default();
+        self.conntrack_entries.set(signed(room.entries));
+        self.conntrack_entries_limit.set(signed(room.limit));
+        let drops = self.conntrack_drops.inner();
+        drops.store(room.dropped, Ordering::Relaxed);
         let taken = clock_gettime(ClockId::ProcessCPUTime);
         if let Ok(taken) = std::time::Duration::try_from(taken) {
             let bits = taken.as_secs_f64().to_bits();
@@ -173,8 +202,12 @@ impl Program {
         self.resident.set(resident_bytes().unwrap_or(0));
         self.open_files.set(open_files().unwrap_or(0));
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        self.max_files.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.max_files.set(signed(limit));
     }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn seconds(time: SystemTime) -> f64 {

@@ -20,6 +20,7 @@ use crate::net::{self, Shortage, Source};
 use super::counts::Place;
 use super::door::{Arrived, Door};
 use super::session::{Session, record_refusal};
+use super::unheard::{self, SUM_TIME, Unheard};
 use super::{Shared, stopped};
 
 /// How long a 421 may take to be written to a client that is turned away.
@@ -74,6 +75,7 @@ impl Gate {
     /// Takes connections until portcullis stops and the last session has ended.
     pub async fn serve(self, shared: Arc<Shared>) {
         let mut takers = JoinSet::new();
+        let unheard = Arc::<Unheard>::default();
         for socket in self.sockets {
             let socket = match TcpListener::from_std(socket) {
                 Ok(socket) => socket,
@@ -87,6 +89,7 @@ impl Gate {
                 name: Arc::clone(&self.name),
                 rules: self.rules.clone(),
                 shared: Arc::clone(&shared),
+                unheard: Arc::clone(&unheard),
             };
             takers.spawn(taker.take_all(socket));
         }
@@ -100,6 +103,8 @@ struct Taker {
     name: Arc<str>,
     rules: watch::Receiver<ListenerRules>,
     shared: Arc<Shared>,
+    /// Of all sockets of the listener.
+    unheard: Arc<Unheard>,
 }
 
 impl Taker {
@@ -157,7 +162,7 @@ impl Taker {
             Ok(place) => place,
             Err((reason, limit)) => {
                 let Ok(_told) = self.shared.refusals.try_acquire() else {
-                    return self.reset_unheard(client);
+                    return self.reset_unheard(client, about).await;
                 };
                 return Box::pin(self.turn_away(client, about, reason, &limit)).await;
             }
@@ -297,16 +302,26 @@ impl Taker {
         }
     }
 
-    /// Too many are being told already.
-    fn reset_unheard(&self, client: TcpStream) {
+    /// Too many are being told already. The first of those within [`SUM_TIME`] stays to put their number on
+    /// the record, as what it was itself.
+    async fn reset_unheard(&self, client: TcpStream, about: audit::Session) {
         self.shared.monitor.unanswered();
         if let Some(untold) = self.shared.refusals_log.due(Instant::now()) {
             tracing::warn!(
                 listener = %self.name, untold,
-                "clients beyond the limits come faster than they can be told: reset, and not on the record"
+                "clients beyond the limits come faster than they can be told: reset"
             );
         }
         net::reset(client);
+        if !self.unheard.add(Instant::now()) {
+            return;
+        }
+        let mut stop = self.shared.stop.clone();
+        tokio::select! {
+            () = time::sleep(SUM_TIME) => {}
+            () = stopped(&mut stop) => {}
+        }
+        unheard::record(&self.shared, about, self.unheard.take(Instant::now())).await;
     }
 
     /// Answers 421 with the reason, records it and closes.

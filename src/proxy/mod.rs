@@ -12,6 +12,7 @@ mod legs;
 mod listener;
 mod mailbox;
 mod session;
+mod unheard;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +35,7 @@ use arrivals::Arrivals;
 use counts::Counts;
 
 /// Clients that are told at one time that a limit is reached; each holds a file, and waits for the record.
-/// Who comes beyond it is reset.
+/// Who comes beyond it is reset, and goes on the record as a number.
 const MAX_TURNED_AWAY: usize = 256;
 
 /// What all sessions share.

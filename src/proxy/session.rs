@@ -78,7 +78,10 @@ impl Session {
         loop {
             self.take_news();
             self.carry_out().await;
-            self.flush().await;
+            // A leg that broke is news, and what follows from it waits for nothing.
+            if self.flush().await {
+                continue;
+            }
             if self.inspector.is_over() {
                 break;
             }
@@ -237,23 +240,28 @@ impl Session {
         }
     }
 
-    async fn flush(&mut self) {
+    /// Writes what the peers take, and closes where that is due; gives whether a leg broke.
+    async fn flush(&mut self) -> bool {
         let now = Instant::now();
+        let mut broke = false;
         if let Err(error) = self.client.flush() {
             self.broke(Side::Client, &error, now);
+            broke = true;
         }
         if let Err(error) = self.server.flush() {
             self.broke(Side::Server, &error, now);
+            broke = true;
         }
         if !self.closing || !(self.client.is_open() || self.server.is_open()) {
-            return;
+            return broke;
         }
         if self.broken {
             self.client.reset();
             self.server.reset();
-            return;
+            return broke;
         }
         Box::pin(self.close()).await;
+        broke
     }
 
     /// Writes what is left, for a while, and closes.

@@ -65,15 +65,16 @@ impl Arena {
             Place::Published => (Topology::Published, "crowd-published"),
         };
         let lab = Lab::new(topology);
-        let pids = [lab.client.pid(), lab.edge.pid(), lab.server.pid()];
-        lab::succeed(Command::new(lab::script("topology")).arg(crowd).args(&pids));
+        lab.extend(crowd);
         if place == Place::Relayed {
             lab.accept_data_ports();
         }
         let gate = match side {
             Side::Portcullis => Some(lab.portcullis(&config(place), POLICY)),
             Side::Helper => {
-                lab::succeed(Command::new(lab::script("topology")).args(["helper", &pids[1]]));
+                lab::succeed(
+                    Command::new(lab::script("topology")).args(["helper", &lab.edge.pid()]),
+                );
                 None
             }
         };

@@ -14,6 +14,7 @@ crate::claims![
     carries_a_half_close_over,
     carries_a_reset_of_the_client_over,
     carries_a_reset_of_the_server_over,
+    ends_when_an_answer_finds_a_client_that_was_reset,
     answers_421_where_the_server_refuses,
     answers_421_beyond_the_session_limit,
 ];
@@ -130,6 +131,29 @@ fn carries_a_reset_of_the_server_over() {
         server.reset();
         assert_eq!(client.end(), Err(ErrorKind::ConnectionReset));
     });
+}
+
+/// Of a client that has said more than its server answers nothing is read, so that its reset is noticed where
+/// something is written to it.
+fn ends_when_an_answer_finds_a_client_that_was_reset() {
+    let lab = Lab::behind_nat();
+    let listener = lab.server.listen("198.51.100.20:21");
+    let gate = lab.gate();
+    let mut client = Peer::dial(&lab.client, "198.51.100.20:21");
+    let mut server = Peer::accept(&listener);
+    server.say("220 a script");
+    client.expect("220");
+    client.send("NOOP\r\n".repeat(10_000));
+    server.expect("NOOP");
+    std::thread::sleep(Duration::from_millis(200));
+    client.reset();
+    std::thread::sleep(Duration::from_millis(200));
+
+    server.say("200 in step");
+
+    let ended = gate.event("session-end");
+    assert_eq!(ended["portcullis"]["reason"], "client_reset", "{ended}");
+    assert_eq!(server.end(), Err(ErrorKind::ConnectionReset));
 }
 
 fn answers_421_where_the_server_refuses() {

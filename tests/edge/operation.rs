@@ -20,14 +20,6 @@ crate::claims![
     sigterm_right_after_a_flush_leaves_nothing,
 ];
 
-/// Elements of portcullis' sets and maps in the edge's kernel.
-fn open_elements(lab: &Lab) -> usize {
-    let ruleset = lab.edge.sh("nft list table inet portcullis").stdout;
-    String::from_utf8_lossy(&ruleset)
-        .matches(" expires ")
-        .count()
-}
-
 /// Rules of one family that send marked packets to our routing table.
 fn routing_rules(lab: &Lab, flag: &str) -> usize {
     let rules = lab.edge.sh(&format!("ip {flag} rule")).stdout;
@@ -64,14 +56,14 @@ fn p42_kill_9_in_mid_transfer_leaves_the_transfer_and_nothing_else() {
 
     gate.kill();
 
-    assert!(open_elements(&lab) > 0, "the unused pinhole is still there");
+    assert!(lab.open_elements() > 0, "the unused pinhole is still there");
     transfer.wait().unwrap();
     assert!(
         same(&original, &got),
         "the transfer finishes without portcullis"
     );
     wait_until("the pinholes to time out", || {
-        (open_elements(&lab) == 0).then_some(())
+        (lab.open_elements() == 0).then_some(())
     });
     let gate = lab.gate();
     let tables = lab.edge.sh("nft list tables").stdout;
@@ -326,7 +318,7 @@ fn a_session_goes_on_after_another_program_flushed_the_ruleset() {
     flush(&lab);
 
     client.ask("EPSV", "229");
-    let open = open_elements(&lab);
+    let open = lab.open_elements();
     assert!(open > 0, "no pinhole in the new table");
     client.ask("QUIT", "221");
     drop(client);

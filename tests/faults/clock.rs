@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::ground::{begin, end, logged_in, open_elements, server_with_a_file, wait_until_closed};
+use crate::ground::{begin, end, logged_in, server_with_a_file, wait_until_closed};
 use crate::lab::{Lab, same, succeed};
 
 crate::claims![sessions_pinholes_and_durations_do_not_follow_the_clock_of_the_day,];
@@ -78,7 +78,7 @@ fn sessions_pinholes_and_durations_do_not_follow_the_clock_of_the_day() {
             got.metadata().ok().filter(|file| file.len() > 0)
         });
         client.ask("EPSV", "229");
-        let open = open_elements(&lab);
+        let open = lab.open_elements();
         assert!(open > 0);
 
         set(step);
@@ -86,7 +86,7 @@ fn sessions_pinholes_and_durations_do_not_follow_the_clock_of_the_day() {
         // The rules go by it, and nothing else.
         client.ask("SYST", answer);
         std::thread::sleep(Duration::from_secs(1));
-        assert!(open_elements(&lab) > 0, "the pinhole lasts as long as ever");
+        assert!(lab.open_elements() > 0, "the pinhole lasts as long as ever");
         let ended = end(transfer);
         assert!(ended.status.success(), "{ended:?}");
         assert!(same(&original, &got));

@@ -15,12 +15,6 @@ pub(crate) const KINDS: [&str; 6] = [
     "--ftp-port - -o GOT URL/many/",
 ];
 
-/// Elements of portcullis' sets and maps in the edge's kernel.
-pub(crate) fn open_elements(lab: &Lab) -> usize {
-    let table = lab.edge.sh("nft list table inet portcullis").stdout;
-    String::from_utf8_lossy(&table).matches(" expires ").count()
-}
-
 /// Tables of portcullis, and its rules of policy routing for IPv4 and IPv6.
 pub(crate) fn installed(lab: &Lab) -> [usize; 3] {
     [
@@ -44,7 +38,7 @@ pub(crate) fn wait_for_log(gate: &Gate, word: &str, times: usize) {
 /// Waits until nothing is open; it closes by itself.
 pub(crate) fn wait_until_closed(lab: &Lab) {
     wait_until("everything to close", || {
-        (open_elements(lab) == 0).then_some(())
+        (lab.open_elements() == 0).then_some(())
     });
 }
 

@@ -4,8 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::ground::{
-    KINDS, begin, end, installed, logged_in, open_elements, server_with_a_file, transfers_work,
-    wait_until_closed,
+    KINDS, begin, end, installed, logged_in, server_with_a_file, transfers_work, wait_until_closed,
 };
 use crate::lab::{Gate, Lab, same};
 
@@ -117,7 +116,7 @@ fn what_a_killed_gate_left_open_closes_by_itself() {
     let gate = lab.gate_with("limits: { pinhole-lifetime: 2s }\n");
     let mut client = logged_in(&lab);
     client.ask("EPSV", "229");
-    assert!(open_elements(&lab) > 0);
+    assert!(lab.open_elements() > 0);
 
     gate.kill();
 

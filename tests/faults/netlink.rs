@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::ground::{
-    installed, logged_in, open_elements, python, server_with_a_file, transfers_work, wait_for_log,
+    installed, logged_in, python, server_with_a_file, transfers_work, wait_for_log,
     wait_until_closed,
 };
 use crate::lab::{Lab, Peer, wait_until};
@@ -209,7 +209,7 @@ fn without_its_keeper_a_flush_is_told_and_a_restart_mends_it() {
     lab.edge.sh(&format!("kill -9 {keeper}"));
     wait_for_log(&gate, "restart portcullis", 1);
     client.ask("EPSV", "229");
-    assert!(open_elements(&lab) > 0, "it opens and closes as ever");
+    assert!(lab.open_elements() > 0, "it opens and closes as ever");
 
     lab.edge.sh("nft flush ruleset");
     client.ask("EPSV", "425");

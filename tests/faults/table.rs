@@ -1,8 +1,7 @@
 //! Somebody else edits what is portcullis' in the kernel, in the middle of sessions.
 
 use crate::ground::{
-    begin, end, installed, logged_in, open_elements, server_with_a_file, transfers_work,
-    wait_for_log,
+    begin, end, installed, logged_in, server_with_a_file, transfers_work, wait_for_log,
 };
 use crate::lab::{Lab, REFUSAL, same};
 
@@ -93,7 +92,7 @@ fn what_others_add_to_the_table_stays() {
     let gate = lab.gate();
     let mut client = logged_in(&lab);
     client.ask("EPSV", "229");
-    let open = open_elements(&lab);
+    let open = lab.open_elements();
     sh(
         &lab,
         "nft 'insert rule inet portcullis intercept counter comment \"a look\"; \
@@ -101,7 +100,7 @@ fn what_others_add_to_the_table_stays() {
     );
     std::thread::sleep(2 * portcullis::firewall::CHECK_INTERVAL);
     assert!(!gate.output().contains("put back"), "{}", gate.output());
-    assert_eq!(open_elements(&lab), open);
+    assert_eq!(lab.open_elements(), open);
     transfers_work(&lab);
 }
 
@@ -119,10 +118,10 @@ fn flushed_routing_is_put_back_and_sessions_go_on() {
     .enumerate()
     {
         client.ask("EPSV", "229");
-        let open = open_elements(&lab);
+        let open = lab.open_elements();
         sh(&lab, edit);
         wait_for_log(&gate, "the policy routing", done + 1);
-        assert_eq!(open_elements(&lab), open, "pinholes stay");
+        assert_eq!(lab.open_elements(), open, "pinholes stay");
         client.ask("NOOP", "200");
         assert_eq!(installed(&lab), [1, 1, 1], "{edit}");
     }

@@ -336,6 +336,7 @@ fn shown(event: &Event) -> Option<String> {
         | Event::Rewrote { .. }
         | Event::PinholeOpened { .. }
         | Event::WindowUsed { .. }
+        | Event::ClientsUnheard { .. }
         | Event::WindowMoved { .. }
         | Event::PinholeUsed { .. } => return None,
     })

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use super::{Lab, Topology, wait_until};
 
+/// Names another build of the program, which is to be measured.
+const PROGRAM: &str = "PORTCULLIS_LOAD_PROGRAM";
+
 /// How long the record has to stand still to be whole.
 const STILL: Duration = Duration::from_millis(60);
 
@@ -81,7 +84,8 @@ impl Gate {
     /// Starts it and waits for nothing.
     fn launch(lab: &Lab, wrapped: &[&str], config: &str, policy: &str) -> Self {
         let (path, audit) = write(lab, config, policy);
-        let program = [wrapped, &[env!("CARGO_BIN_EXE_portcullis")]].concat();
+        let own = Self::program();
+        let program = [wrapped, &[own.as_str()]].concat();
         let mut process = lab
             .edge
             .command(program[0])
@@ -114,6 +118,11 @@ impl Gate {
             output.status.code(),
             String::from_utf8_lossy(&output.stdout).into_owned(),
         )
+    }
+
+    /// The program that is tried.
+    pub(crate) fn program() -> String {
+        std::env::var(PROGRAM).unwrap_or_else(|_| env!("CARGO_BIN_EXE_portcullis").to_owned())
     }
 
     /// All that it has written to stdout and stderr.

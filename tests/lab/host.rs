@@ -37,6 +37,11 @@ impl Host {
         Self { name, keeper }
     }
 
+    /// What it is called in the lab.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The process that names the namespace.
     pub(crate) fn pid(&self) -> String {
         self.keeper.id().to_string()

@@ -129,7 +129,13 @@ impl Lab {
 
     /// Like [`Lab::vsftpd`], with more lines in its configuration, such as `port_promiscuous=YES`.
     pub(crate) fn vsftpd_with(&self, options: &[&str]) -> Vsftpd {
-        Vsftpd::start(&self.server, &self.dir.join("vsftpd"), 21, options)
+        self.vsftpd_on(&self.server, options)
+    }
+
+    /// The same on another host.
+    pub(crate) fn vsftpd_on(&self, host: &Host, options: &[&str]) -> Vsftpd {
+        let dir = self.dir.join(format!("vsftpd-{}", host.name()));
+        Vsftpd::start(host, &dir, 21, options)
     }
 
     /// A file with a key and a certificate for it that nobody has signed.
@@ -223,6 +229,21 @@ impl Lab {
         let mut file = std::fs::File::create(&path).expect("the directory is ours");
         std::io::copy(&mut source, &mut file).expect("the disk has room");
         path
+    }
+
+    /// Elements of portcullis' sets and maps in the edge's kernel.
+    pub(crate) fn open_elements(&self) -> usize {
+        let table = self.edge.sh("nft list table inet portcullis").stdout;
+        String::from_utf8_lossy(&table).matches(" expires ").count()
+    }
+
+    /// Adds to the hosts what one of the topologies adds to another, such as `crowd-inside`.
+    pub(crate) fn extend(&self, word: &str) {
+        succeed(Command::new(script("topology")).arg(word).args([
+            self.client.pid(),
+            self.edge.pid(),
+            self.server.pid(),
+        ]));
     }
 
     /// What portcullis could have left in the edge's kernel: tables, rules, routes, each on a line.

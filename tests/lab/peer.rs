@@ -22,6 +22,14 @@ impl Peer {
         Self::new(stream)
     }
 
+    /// The same from one of the host's addresses, with a port or 0.
+    pub(crate) fn dial_from(host: &Host, from: &str, to: &str) -> Self {
+        let stream = host
+            .connect_from(from, to, PATIENCE)
+            .unwrap_or_else(|error| panic!("dialling {to} from {from}: {error}"));
+        Self::new(stream)
+    }
+
     /// A server that takes the next connection.
     pub(crate) fn accept(listener: &TcpListener) -> Self {
         listener.set_nonblocking(true).expect("it is a socket");

@@ -1,9 +1,9 @@
 //! The real program on loopback, with an FTP server behind it, and what it takes of the machine.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::scrape;
 use crate::server::Server;
 
 /// How long anything is waited for: far more than it takes, so that only a fault reaches it.
@@ -54,6 +55,7 @@ impl Gate {
              audit: {{ output: {place}/eve.json{audit} }}\n\
              admin: {{ page: '{ip}:8021', token-file: {place}/token{admin} }}\n"
         );
+        let text = text.replace("FOLDER", &place.to_string());
         fs::write(&config, text).unwrap();
         let server = Server::start((ip, 2100).into());
         let program = std::env::var(PROGRAM);
@@ -105,6 +107,11 @@ impl Gate {
         (self.ip, 8021).into()
     }
 
+    /// Where its files are; FOLDER in what it is started with.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -117,28 +124,14 @@ impl Gate {
 
     /// Bytes of its memory that are in RAM.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let number = line.unwrap().split_whitespace().nth(1).unwrap();
-        number.parse::<u64>().unwrap() * 1024
+        scrape::resident(self.process.id())
     }
 
     /// A count that it tells, with its labels, such as `portcullis_refusals_total{reason="policy"}`.
     pub(crate) fn count(&self, name: &str) -> f64 {
         let token = fs::read_to_string(self.folder.join("token")).unwrap();
-        let mut stream = TcpStream::connect(self.page()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!(
-            "GET /metrics HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
-            self.page(),
-            token.trim()
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        let sample = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
-        let found = page.lines().find_map(sample);
-        found.unwrap_or_else(|| panic!("{name} is not in\n{page}"))
+        let stream = TcpStream::connect(self.page()).unwrap();
+        scrape::count(&scrape::metrics(stream, self.page(), &token), name)
     }
 
     /// What was refused for a reason.

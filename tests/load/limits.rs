@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use crate::client::Client;
-use crate::ground::Gate;
+use crate::ground::{Gate, wait_for};
 
 crate::claims![
     sessions_are_so_many_for_a_client_and_in_all,
@@ -16,6 +18,7 @@ crate::claims![
     a_line_without_an_end_is_cut_off,
     the_queue_to_the_record_is_as_long_as_the_file_says,
     admin_connections_are_as_many_as_the_file_says,
+    clients_that_nobody_has_time_for_are_reset_and_on_the_record_as_a_number,
 ];
 
 const ANNA: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
@@ -39,7 +42,7 @@ fn sessions_are_so_many_for_a_client_and_in_all() {
     gate.recorded("too_many_sessions");
     assert_eq!(gate.count("portcullis_sessions"), 3.0);
     assert!(!first.rest_after_quit().is_empty());
-    crate::ground::wait_for("a place", || {
+    wait_for("a place", || {
         let mut next = Client::dial(CILI, gate.ftp());
         next.hear().starts_with("220").then_some(())
     });
@@ -123,4 +126,54 @@ fn admin_connections_are_as_many_as_the_file_says() {
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
     };
     assert!(closed, "it was not closed");
+}
+
+/// While the store is locked, whoever is refused waits for the record; so many may wait.
+fn clients_that_nobody_has_time_for_are_reset_and_on_the_record_as_a_number() {
+    const TOLD_AT_A_TIME: usize = 256;
+    let gate = Gate::start(
+        "session-rate-per-client: 1/day",
+        ", store: FOLDER/audit.db, queue: 16",
+        "",
+    );
+    let honest = Client::login(BELA, gate.ftp());
+    Client::login(ANNA, gate.ftp()).rest_after_quit();
+    let lock = Connection::open(gate.folder().join("audit.db")).unwrap();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+
+    let clients: Vec<_> = (0..TOLD_AT_A_TIME + 100)
+        .map(|_| {
+            thread::spawn({
+                let to = gate.ftp();
+                move || Client::dial(ANNA, to).rest()
+            })
+        })
+        .collect();
+    wait_for("resets", || {
+        (gate.refused("unanswered") >= 20.0).then_some(())
+    });
+    lock.execute_batch("ROLLBACK").unwrap();
+
+    let said: Vec<String> = clients
+        .into_iter()
+        .map(|client| client.join().unwrap())
+        .collect();
+    let unheard = said.iter().filter(|said| said.is_empty()).count() as f64;
+    let told = said.iter().filter(|said| said.starts_with("421")).count() as f64;
+    assert_eq!(unheard + told, said.len() as f64, "{said:?}");
+    assert_eq!(gate.refused("unanswered"), unheard);
+    assert_eq!(gate.refused("session_rate"), told);
+    let count = |line: &str| -> f64 {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["portcullis"]["count"].as_f64().unwrap()
+    };
+    wait_for("all of them on the record", || {
+        let record = gate.record();
+        let whole = record.rfind('\n').map_or("", |end| &record[..end]);
+        let sums = whole
+            .lines()
+            .filter(|line| line.contains("\"clients-unheard\""));
+        (sums.map(count).sum::<f64>() == unheard).then_some(())
+    });
+    assert!(!honest.rest_after_quit().is_empty());
 }

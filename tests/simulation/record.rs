@@ -220,6 +220,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Secured { .. } => "tls",
         Event::Unsecured => "plain again",
         Event::WindowUsed { .. } | Event::WindowMoved { .. } => "window",
+        Event::ClientsUnheard { .. } => "unheard",
         Event::Transferred(moved) => match moved.outcome {
             TransferOutcome::Completed => "moved",
             TransferOutcome::Failed => "failed",

@@ -6,7 +6,8 @@ import { Table } from "./table.js";
 /** The kinds of events, as the record has them. */
 export const KINDS = [
   "session-start", "decision", "reply", "rewrite", "pinhole-opened", "pinhole-used", "pinhole-unused", "pinhole-refused", "transfer",
-  "conversion", "tls-start", "tls-end", "window-used", "window-transfer", "violation", "session-end", "events-unrecorded",
+  "conversion", "tls-start", "tls-end", "window-used", "window-transfer", "violation", "session-end", "clients-unheard",
+  "events-unrecorded",
 ];
 
 /** The outcomes that one looks for. */
@@ -14,7 +15,7 @@ export const OUTCOMES = ["allow", "deny", "completed", "failed", "abandoned", "t
 
 /** How an outcome or kind is marked: `good`, `bad`, `warn` or nothing. */
 export function tone({ kind, outcome, code }) {
-  if (kind === "violation" || outcome === "deny" || kind === "pinhole-refused" || kind === "events-unrecorded") return "bad";
+  if (kind === "violation" || outcome === "deny" || kind === "pinhole-refused" || kind === "clients-unheard" || kind === "events-unrecorded") return "bad";
   if (outcome === "failed" || outcome === "abandoned" || outcome === "truncated" || outcome === "violation" || outcome === "expired") return "warn";
   if (kind === "reply" && code >= 400) return "warn";
   return outcome === "allow" || outcome === "completed" ? "good" : "";
