@@ -72,6 +72,11 @@ impl Holes {
         &self.news
     }
 
+    /// Whether a connection is waited for here and not in the kernel.
+    pub(super) fn is_relayed(&self, id: PinholeId) -> bool {
+        self.held.get(&id).is_some_and(|held| held.relay.is_some())
+    }
+
     /// Whether a pinhole has been used after all, by what the kernel announced and nobody took so far; it is
     /// among the news then.
     pub(super) fn look_for_use(&self, id: PinholeId) -> bool {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time;
 
 use crate::audit::{self, Entry};
@@ -187,6 +188,11 @@ impl Session {
                 Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
                 Action::ClosePinhole { id, used: true } => self.holes.close_used(id),
                 Action::ClosePinhole { id, used: false } => {
+                    // A fast server has sent all, and says so, before its connection is looked at. What came
+                    // before this moment is taken, and nothing after it: peers hear of the end only then.
+                    if self.holes.is_relayed(id) {
+                        yield_now().await;
+                    }
                     if self.holes.look_for_use(id) {
                         self.holes.close_used(id);
                         self.take_news();

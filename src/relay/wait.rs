@@ -18,9 +18,6 @@ use crate::pinhole::{Counters, Pinhole};
 /// How long taking connections pauses when the machine has no room for one more.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that are looked at once the waiting is over; the backlog holds no more.
-const MAX_WAITING: usize = 32;
-
 /// The source port of active data connections (RFC 959 §3.2).
 const FTP_DATA: u16 = 20;
 
@@ -49,16 +46,14 @@ pub(super) async fn serve(
         ..
     } = order;
     let come = tokio::select! {
+        // Given up or over comes first: who arrives at the same moment is late.
         biased;
         _ = given_up => None,
         () = time::sleep(lifetime) => None,
         come = take_expected(&listener, &pinhole) => Some(come),
     };
     // With the listener goes whoever waits behind the one who was taken.
-    let come = match come {
-        Some(come) => Some(come),
-        None => take_waiting(listener, &pinhole),
-    };
+    drop(listener);
     let Some((initiator, peer)) = come else {
         return;
     };
@@ -108,26 +103,6 @@ async fn take_expected(listener: &TcpListener, pinhole: &Pinhole) -> (TcpStream,
     }
 }
 
-/// Who came before the waiting was over and was not taken so far: a fast server has sent all, and said so,
-/// before its connection is looked at.
-fn take_waiting(listener: TcpListener, pinhole: &Pinhole) -> Option<(TcpStream, SocketAddr)> {
-    // Asked of the kernel itself: the runtime may not have heard of it yet.
-    let listener = listener.into_std().ok()?;
-    for _ in 0..MAX_WAITING {
-        let (stream, peer) = match listener.accept() {
-            Ok(come) => come,
-            Err(error) if failed_for_one(&error) => continue,
-            Err(_nobody) => return None,
-        };
-        if is_expected(peer, pinhole) {
-            stream.set_nonblocking(true).ok()?;
-            return Some((TcpStream::from_std(stream).ok()?, peer));
-        }
-        STRAYS.fetch_add(1, Ordering::Relaxed);
-    }
-    None
-}
-
 fn is_expected(peer: SocketAddr, pinhole: &Pinhole) -> bool {
     peer.ip() == pinhole.initiator && (!pinhole.from_port_20 || peer.port() == FTP_DATA)
 }
@@ -144,59 +119,4 @@ async fn dial(pinhole: &Pinhole, peer: SocketAddr, timeout: Duration) -> io::Res
         Source::Transparent(SocketAddr::new(ip, port))
     };
     net::connect(pinhole.target, source, timeout).await
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::{IpAddr, Ipv4Addr};
-    use std::thread;
-
-    use super::super::expect;
-    use super::*;
-    use crate::net::Ports;
-
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    #[tokio::test]
-    async fn who_came_before_the_waiting_was_over_is_carried() {
-        let target = std::net::TcpListener::bind((HERE, 0)).unwrap();
-        let lease = Ports::new(40_000..=48_000).lease(HERE).unwrap();
-        let pinhole = Pinhole {
-            initiator: HERE,
-            announced: lease.address(),
-            target: target.local_addr().unwrap(),
-            source: Ipv4Addr::UNSPECIFIED.into(),
-            from_port_20: false,
-        };
-        let order = Order {
-            pinhole,
-            lifetime: Duration::from_secs(20),
-            max_bytes: None,
-            connect_timeout: Duration::from_secs(20),
-        };
-        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let expected = expect(order, lease, move |event| {
-            let _ = told.send(event);
-        })
-        .unwrap();
-        // All of it before the task of the relay runs for the first time.
-        let mut initiator = std::net::TcpStream::connect(pinhole.announced).unwrap();
-        initiator.write_all(b"all of it").unwrap();
-        drop(initiator);
-        expected.close();
-
-        let taken = thread::spawn(move || {
-            let mut content = String::new();
-            let (mut stream, _) = target.accept().unwrap();
-            stream.read_to_string(&mut content).unwrap();
-            content
-        });
-        assert_eq!(heard.recv().await, Some(RelayEvent::Used));
-        assert!(matches!(
-            heard.recv().await,
-            Some(RelayEvent::Closed { .. })
-        ));
-        assert_eq!(taken.join().unwrap(), "all of it");
-    }
 }

@@ -148,10 +148,17 @@ impl Glob {
     /// Follows the other's steps as if they were text: a step that stands for many texts passes only
     /// where one of ours takes all of them. Some that cover are not found; none is found that does not.
     fn absorbs(&self, steps: &[Step]) -> bool {
-        let mut waiting = Places::default();
+        match self.steps.len() < 64 {
+            true => self.absorbs_in::<1>(steps),
+            false => self.absorbs_in::<MAX_WORDS>(steps),
+        }
+    }
+
+    fn absorbs_in<const WORDS: usize>(&self, steps: &[Step]) -> bool {
+        let mut waiting = Places::<WORDS>::none();
         self.wait_at(0, &mut waiting);
         for theirs in steps {
-            let mut next = Places::default();
+            let mut next = Places::none();
             for place in waiting.iter() {
                 match (self.steps.get(place), theirs) {
                     (Some(Step::Byte(ours)), Step::Byte(theirs)) if ours == theirs => {
@@ -177,6 +184,9 @@ impl Glob {
                     (Some(Step::Folders), _) => next.add(place),
                     _ => {}
                 }
+            }
+            if next == Places::none() {
+                return false;
             }
             waiting = next;
         }
@@ -245,16 +255,17 @@ impl Glob {
                 let starred = rest.strip_suffix(tail);
                 starred.is_some_and(|text| crosses || !text.contains(&b'/'))
             }
-            Form::Steps => self.follow(self.head, rest),
+            Form::Steps if self.steps.len() < 64 => self.follow::<1>(self.head, rest),
+            Form::Steps => self.follow::<MAX_WORDS>(self.head, rest),
         }
     }
 
     /// Follows all steps that can be waited at, at the same time: the cost is bytes times steps at worst.
-    fn follow(&self, start: usize, text: &[u8]) -> bool {
-        let mut waiting = Places::default();
+    fn follow<const WORDS: usize>(&self, start: usize, text: &[u8]) -> bool {
+        let mut waiting = Places::<WORDS>::none();
         self.wait_at(start, &mut waiting);
         for &byte in text {
-            let mut next = Places::default();
+            let mut next = Places::none();
             for place in waiting.iter() {
                 match self.steps.get(place) {
                     Some(Step::Byte(b)) if *b == byte => self.wait_at(place + 1, &mut next),
@@ -269,7 +280,7 @@ impl Glob {
                     _ => {}
                 }
             }
-            if next == Places::default() {
+            if next == Places::none() {
                 return false;
             }
             waiting = next;
@@ -278,7 +289,7 @@ impl Glob {
     }
 
     /// Adds a place and those reached from it without a byte.
-    fn wait_at(&self, place: usize, places: &mut Places) {
+    fn wait_at<const WORDS: usize>(&self, place: usize, places: &mut Places<WORDS>) {
         let mut place = place;
         loop {
             places.add(place);
@@ -295,11 +306,19 @@ fn continues(byte: u8) -> bool {
     byte & 0xc0 == 0x80
 }
 
-/// A set of places in the steps, the end included: a `?` takes two steps, so twice [`MAX_PATTERN`] and one.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Places([u64; 8]);
+/// Words of a set of places that is large enough for every pattern: a `?` takes two steps, so twice
+/// [`MAX_PATTERN`] and one.
+const MAX_WORDS: usize = 8;
 
-impl Places {
+/// A set of places in the steps, the end included: 64 for each word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Places<const WORDS: usize>([u64; WORDS]);
+
+impl<const WORDS: usize> Places<WORDS> {
+    fn none() -> Self {
+        Self([0; WORDS])
+    }
+
     fn add(&mut self, place: usize) {
         if let Some(word) = self.0.get_mut(place / 64) {
             *word |= 1 << (place % 64);
@@ -428,7 +447,9 @@ mod tests {
         #[test]
         fn what_is_compared_is_what_the_steps_say(pattern in "[/a?*]{0,7}", text in "[/aü]{0,7}") {
             for glob in [Glob::name(&pattern), Glob::path(&pattern)] {
-                proptest::prop_assert_eq!(glob.run(text.as_bytes()), glob.follow(0, text.as_bytes()));
+                let steps = glob.follow::<MAX_WORDS>(0, text.as_bytes());
+                proptest::prop_assert_eq!(glob.run(text.as_bytes()), steps);
+                proptest::prop_assert_eq!(glob.follow::<1>(0, text.as_bytes()), steps);
             }
         }
     }

@@ -11,7 +11,7 @@ use super::super::commands::Commands;
 use super::super::glob::Glob;
 use super::super::index::Index;
 use super::super::networks::{self, Networks};
-use super::super::rule::{Condition, Rule};
+use super::super::rule::{Condition, Places, Rule};
 use super::super::when::Times;
 use super::super::{Class, Field};
 use super::covers::{covers, covers_but};
@@ -152,14 +152,19 @@ fn warn_of_taken_times(rule: &Rule, before: &[&Rule], report: &mut Report) -> bo
 
 /// Tells single values of a list that an earlier rule decides in the other way, always.
 fn warn_of_dead_items(rule: &Rule, earlier: &Earlier<'_>, report: &mut Report) {
-    for written in &rule.places.conditions {
-        if written.items.len() < 2 || written.items.len() > MAX_ITEMS {
-            continue;
-        }
+    let lists = rule.places.conditions.iter();
+    let mut lists = lists.filter(|written| (2..=MAX_ITEMS).contains(&written.items.len()));
+    let Some(first) = lists.next() else { return };
+    // One copy for all values: rules have long lists.
+    let mut part = Rule {
+        places: Places::default(),
+        ..rule.clone()
+    };
+    for written in std::iter::once(first).chain(lists) {
         for (place, (text, span)) in written.items.iter().enumerate() {
-            let Some(part) = part(rule, written, place, text) else {
+            if narrow(&mut part, rule, written, place, text).is_none() {
                 continue;
-            };
+            }
             let before = earlier.of(&part);
             let other = before
                 .into_iter()
@@ -179,12 +184,18 @@ fn warn_of_dead_items(rule: &Rule, earlier: &Earlier<'_>, report: &mut Report) {
                 report.warn(span.clone(), message, help);
             }
         }
+        widen(&mut part, rule, written.field);
     }
 }
 
-/// The rule with one value of a list alone; `None` for lists and values that are not parted.
-fn part(rule: &Rule, written: &Condition, place: usize, text: &str) -> Option<Rule> {
-    let mut part = rule.clone();
+/// Leaves one value of a list alone; `None` for lists and values that are not parted.
+fn narrow(
+    part: &mut Rule,
+    rule: &Rule,
+    written: &Condition,
+    place: usize,
+    text: &str,
+) -> Option<()> {
     let nets = || {
         let net: IpNet = networks::parse(text)?.ok()?;
         Some(Networks::new(vec![net]))
@@ -209,7 +220,22 @@ fn part(rule: &Rule, written: &Condition, place: usize, text: &str) -> Option<Ru
         }
         Field::Mode | Field::Channel | Field::When => return None,
     }
-    Some(part)
+    Some(())
+}
+
+/// Puts the whole list back.
+fn widen(part: &mut Rule, rule: &Rule, field: Field) {
+    match field {
+        Field::Client => part.client.clone_from(&rule.client),
+        Field::Server => part.server.clone_from(&rule.server),
+        Field::Fxp => part.fxp.clone_from(&rule.fxp),
+        Field::User => part.users.clone_from(&rule.users),
+        Field::Host => part.hosts.clone_from(&rule.hosts),
+        Field::Path => part.paths.clone_from(&rule.paths),
+        Field::Listener => part.listeners.clone_from(&rule.listeners),
+        Field::Command => part.commands.clone_from(&rule.commands),
+        Field::Mode | Field::Channel | Field::When => {}
+    }
 }
 
 /// Tells a deny of a kind of file (`*.exe`) that an earlier allow of a folder keeps from some.
