@@ -107,8 +107,8 @@ fn records() -> Vec<Record> {
     );
     let command = |verb, argument: Option<&str>| Command {
         verb,
-        argument: argument.map(str::to_owned),
-        path: argument.map(|name| format!("/pub/{name}")),
+        argument: argument.map(Arc::from),
+        path: argument.map(|name| format!("/pub/{name}").into()),
     };
     let verdict = |verb: &Verb| policy.decide(&Request::new("lan", client, server, verb));
     let rule = verdict(&Verb::Retr).rule;
