@@ -20,11 +20,13 @@ const MORE_KB: u64 = 2048;
 const MORE_PERCENT: u64 = 5;
 
 /// Lines of the log that say what was done to the gate here.
-const EXPLAINED: [&str; 6] = [
+const EXPLAINED: [&str; 7] = [
     edits::TABLE_BACK,
     edits::ROUTING_BACK,
     "nothing was reloaded, the rules in force stay",
     "clients beyond the limits come faster than they can be told",
+    // A machine that is too slow for all of them; they are asked for.
+    "Connection tracking events were lost",
     // What was asked of a table that was away.
     "pinhole not opened",
     "the table is not put back",

@@ -56,7 +56,7 @@ const CONFIG: &str = r#"listeners:
     rules: policy.yaml
 PUBLISHED
 limits:
-  sessions: 5000
+  sessions: 1500
   sessions-per-client: 40
   session-rate: 2000/s
   session-rate-per-client: 10/s
