@@ -179,11 +179,12 @@ impl Flows {
         if self.ended.insert(ended) {
             self.ended_order.push_back(ended);
         }
-        // Those that were destroyed meanwhile are in the order alone.
-        while self.ended_order.len() > MAX_ENDED {
-            if let Some(oldest) = self.ended_order.pop_front() {
-                self.ended.remove(&oldest);
-            }
+        // Those that were destroyed meanwhile are in the order alone, and mostly in front.
+        while let Some(oldest) = self.ended_order.front()
+            && (self.ended_order.len() > MAX_ENDED || !self.ended.contains(oldest))
+        {
+            self.ended.remove(oldest);
+            self.ended_order.pop_front();
         }
     }
 }
@@ -348,6 +349,19 @@ mod tests {
             };
             assert_eq!(duration, Some(lasted));
         }
+    }
+
+    #[test]
+    fn connections_that_are_gone_take_no_memory() {
+        let mut flows = Flows::default();
+        for id in 0..100_u32 {
+            flows.handle_ended(&entry(1, id, TcpState::Ended), now());
+            if let Some(earlier) = id.checked_sub(10) {
+                flows.handle_destroyed(&entry(1, earlier, TcpState::Ended), now());
+            }
+        }
+        assert!(flows.ended.len() <= 10);
+        assert!(flows.ended_order.len() <= 11, "{}", flows.ended_order.len());
     }
 
     #[test]
