@@ -259,7 +259,10 @@ impl Connection {
     fn await_answers(&mut self, begin: u32, end: u32) -> io::Result<()> {
         let last = end - 1;
         let mut refused = None;
-        while begin < last {
+        if begin == last {
+            return Ok(());
+        }
+        loop {
             for message in messages(self.socket.receive()?) {
                 // Answers to an earlier batch may still come after its timeout.
                 if !(begin..end).contains(&message.sequence) {
@@ -281,7 +284,6 @@ impl Connection {
                 }
             }
         }
-        Ok(())
     }
 }
 
