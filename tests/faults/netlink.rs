@@ -22,6 +22,9 @@ crate::claims![
 /// Few enough that the sets have their smallest size, 1024.
 const FEW: &str = "limits: { pinholes: 10 }\n";
 
+/// Many clients log in at once.
+const MANY: &str = "limits: { session-rate: 1000/s, session-rate-per-client: 1000/s }\n";
+
 /// A published server whose control connections need nothing from the table.
 const SEEN_AS_EDGE: &str = r#"listeners:
   - name: published
@@ -96,7 +99,7 @@ fn a_lost_answer_opens_nothing_and_its_socket_is_replaced() {
 fn answers_fit_however_small_the_room_for_them_is() {
     let lab = Lab::behind_nat();
     let _server = server_with_a_file(&lab);
-    let gate = lab.gate();
+    let gate = lab.gate_with(MANY);
     let mut clients: Vec<Peer> = (0..24).map(|_| logged_in(&lab)).collect();
     let narrowed = python(&lab, "break_socket.py", &format!("{} narrow", gate.pid()));
     assert!(narrowed.status.success(), "{narrowed:?}");
@@ -151,7 +154,7 @@ fn hold_ruleset(lab: &Lab, times: u32) -> std::process::Child {
 fn transfers_wait_while_another_program_holds_the_ruleset() {
     let lab = Lab::behind_nat();
     let _server = server_with_a_file(&lab);
-    let gate = lab.gate();
+    let gate = lab.gate_with(MANY);
     let mut holding = hold_ruleset(&lab, 4);
     let mut count = 0;
     while holding.try_wait().unwrap().is_none() {
