@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -106,12 +107,20 @@ impl Leg {
         self.unsent.len() - self.sent >= MAX_UNTAKEN
     }
 
-    /// Waits until there may be something to read; for ever on a closed leg.
-    pub(super) async fn readable(&self) {
+    /// Ready when there may be something to read; never on a closed leg.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match &self.stream {
             // An error shows again in the read that follows.
-            Some(stream) => drop(stream.readable().await),
-            None => std::future::pending().await,
+            Some(stream) => stream.poll_read_ready(context).map(drop),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ready when there are bytes to write and the peer may take some.
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.stream {
+            Some(stream) if self.has_unsent() => stream.poll_write_ready(context).map(drop),
+            Some(_) | None => Poll::Pending,
         }
     }
 
