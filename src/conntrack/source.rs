@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::Key;
 use super::message::{Entry, Kind, decode, kind};
 use crate::net::netlink::{Socket, messages};
 
@@ -83,45 +84,57 @@ impl Source {
         self.taken.pop_front();
     }
 
-    /// Takes beginnings alone, for someone who must know of one; ends take a question to the kernel, and are
-    /// left to the thread. Nothing where the thread waits for the next event: it is being woken for it.
-    pub(super) fn take_beginnings(&mut self, mut tell: impl FnMut(Entry)) {
+    /// Takes beginnings alone, for someone who must know of one, up to that of `wanted`; ends take a question to
+    /// the kernel, and are left to the thread. Nothing where the thread waits for the next event: it is being
+    /// woken for it.
+    pub(super) fn take_beginnings(&mut self, wanted: &Key, mut tell: impl FnMut(Entry)) {
         if !self.gathering || self.taken.len() > MAX_SEARCHED {
             return;
         }
-        let known = self.taken.len();
-        if let Err(error) = self.take() {
-            tracing::debug!(%error, "Events are left to their thread");
-        }
-        let mut index = known;
-        while let Some(&(kind, entry)) = self.taken.get(index) {
-            let same = |(_, earlier): &(Kind, Entry)| earlier.flow.key == entry.flow.key;
-            if kind == Kind::New && !self.taken.iter().take(index).any(same) {
-                tell(entry);
-                self.taken.remove(index);
-            } else {
-                index += 1;
+        let (mut index, mut found) = (self.taken.len(), false);
+        while !found && self.taken.len() < MAX_TAKEN {
+            match self.take_one() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "Events are left to their thread");
+                    break;
+                }
+            }
+            while let Some(&(kind, entry)) = self.taken.get(index) {
+                let same = |(_, earlier): &(Kind, Entry)| earlier.flow.key == entry.flow.key;
+                if kind == Kind::New && !self.taken.iter().take(index).any(same) {
+                    tell(entry);
+                    self.taken.remove(index);
+                    found |= entry.flow.key == *wanted;
+                } else {
+                    index += 1;
+                }
             }
         }
     }
 
     fn take(&mut self) -> io::Result<()> {
-        while self.taken.len() < MAX_TAKEN {
-            match self.socket.receive_waiting() {
-                Ok(None) => break,
-                Ok(Some(datagram)) => {
-                    let entries = messages(datagram)
-                        .filter_map(|message| Some((kind(&message)?, decode(&message)?)));
-                    self.taken.extend(entries);
-                }
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
-                    // Those that wait are older than those that were lost. Taken after a list of all, a
-                    // beginning among them would never get its end.
-                    self.lost = true;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        while self.taken.len() < MAX_TAKEN && self.take_one()? {}
         Ok(())
+    }
+
+    /// Takes what came at one time; false where nothing waits.
+    fn take_one(&mut self) -> io::Result<bool> {
+        match self.socket.receive_waiting() {
+            Ok(None) => return Ok(false),
+            Ok(Some(datagram)) => {
+                let entries = messages(datagram)
+                    .filter_map(|message| Some((kind(&message)?, decode(&message)?)));
+                self.taken.extend(entries);
+            }
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
+                // Those that wait are older than those that were lost. Taken after a list of all, a
+                // beginning among them would never get its end.
+                self.lost = true;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 }

@@ -157,12 +157,13 @@ impl Watcher {
 }
 
 impl Watcher {
-    /// Tells, on this thread, the beginnings that the kernel has announced and the thread did not take so
-    /// far: for a session that must know at once whether its pinhole was used. Takes 1 µs where there are none.
-    pub fn look(&self) {
+    /// Tells, on this thread, the beginnings that the kernel has announced and the thread did not take so far,
+    /// up to that of `wanted`: for a session that must know at once whether its pinhole was used. Takes 1 µs
+    /// where there are none.
+    pub fn look(&self, wanted: &Key) {
         let shared = &*self.shared;
         let mut source = lock(&shared.source);
-        source.take_beginnings(|entry| {
+        source.take_beginnings(wanted, |entry| {
             let event = lock(&shared.flows).handle_new(&entry, Now::read());
             if let Some(event) = event {
                 shared.audience.hear(event);

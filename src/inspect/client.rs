@@ -24,7 +24,7 @@ impl Inspector {
 
     /// Handles one command of the client; false if there is none to handle.
     pub(super) fn step_client(&mut self, now: Instant) -> bool {
-        if self.client_is_held() {
+        if self.client.buffer.is_empty() || self.client_is_held() {
             return false;
         }
         self.with_line(|inspector, line| inspector.take_command(line, now))
@@ -93,15 +93,25 @@ impl Inspector {
         };
         let before = (command.verb == Verb::User).then(|| self.name_user(command.trimmed(), now));
         let path = self.path_of(&command);
-        let shown = Command {
-            verb: command.verb.clone(),
-            argument: command
+        let argument: Option<Arc<str>> =
+            command
                 .argument
                 .map(|argument| match command.verb.hides_argument() {
                     true => Arc::from("***"),
                     false => Arc::from(shown(argument)),
-                }),
-            path: path.as_deref().map(|path| Arc::from(shown(path))),
+                });
+        let path_shown = path.as_deref().map(|path| {
+            // Where a client names whole paths, one text is both.
+            let (path, same) = (shown(path), argument.as_ref());
+            match same.filter(|argument| ***argument == *path) {
+                Some(argument) => Arc::clone(argument),
+                None => Arc::from(path),
+            }
+        });
+        let shown = Command {
+            verb: command.verb.clone(),
+            argument,
+            path: path_shown,
         };
         let verdict = self.decide(&command, path.as_deref(), claim.as_ref());
         if let Some(claim) = claim.as_ref()

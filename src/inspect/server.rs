@@ -18,7 +18,7 @@ const MAX_STRAYS: u32 = 100;
 impl Inspector {
     /// Handles one line of the server; false if there is none to handle.
     pub(super) fn step_server(&mut self, now: Instant) -> bool {
-        if self.server_is_held() {
+        if self.server.buffer.is_empty() || self.server_is_held() {
             return false;
         }
         self.with_line(|inspector, line| inspector.take_reply(line, now))

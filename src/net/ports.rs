@@ -1,5 +1,6 @@
 //! Ports that the edge announces for others: picked at random, proved free, held while announced.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -13,6 +14,9 @@ pub const MAX_TRIES: usize = 64;
 
 /// Connections that may wait on a lease that listens: one is expected, and strays are taken at once.
 const LEASE_BACKLOG: i32 = 16;
+
+/// Random numbers that a thread has in store.
+const NUMBERS_DRAWN: usize = 16;
 
 /// A range of ports to announce from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,13 +102,22 @@ impl PortLease {
             socket.set_only_v6(true)?;
         }
         match (presence, ip) {
-            (Presence::Freebind, IpAddr::V4(_)) => socket.set_freebind_v4(true)?,
-            (Presence::Freebind, IpAddr::V6(_)) => socket.set_freebind_v6(true)?,
+            (Presence::Freebind, _) => {}
             (Presence::Transparent, IpAddr::V4(_)) => socket.set_ip_transparent_v4(true)?,
             (Presence::Transparent, IpAddr::V6(_)) => socket.set_ip_transparent_v6(true)?,
         }
         // Without SO_REUSEADDR on purpose: sharing the port would prove nothing.
-        socket.bind(&address.into())?;
+        match (socket.bind(&address.into()), presence) {
+            // Asked for where it is needed: almost always the address is here.
+            (Err(error), Presence::Freebind) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                match ip {
+                    IpAddr::V4(_) => socket.set_freebind_v4(true)?,
+                    IpAddr::V6(_) => socket.set_freebind_v6(true)?,
+                }
+                socket.bind(&address.into())?;
+            }
+            (bound, _) => bound?,
+        }
         Ok(Self {
             address,
             bound: socket,
@@ -124,12 +137,33 @@ enum Presence {
 /// Picks one port of `range` with the kernel's generator; `None` for an empty range.
 pub(super) fn random_port(range: &RangeInclusive<u16>) -> Option<u16> {
     let span = u32::from(range.end().checked_sub(*range.start())?) + 1;
-    let mut bytes = [0; 4];
-    // Fewer than 256 bytes are never cut short once the generator is seeded.
-    getrandom(&mut bytes, GetRandomFlags::empty()).ok()?;
+    let random = random_number()?;
     // The bias of the remainder is below 2^-16.
-    let offset = u16::try_from(u32::from_ne_bytes(bytes) % span).ok()?;
+    let offset = u16::try_from(random % span).ok()?;
     range.start().checked_add(offset)
+}
+
+/// The next number of the kernel's generator, which is asked for many at a time.
+fn random_number() -> Option<u32> {
+    thread_local! {
+        static DRAWN: Cell<([u32; NUMBERS_DRAWN], usize)> = const { Cell::new(([0; NUMBERS_DRAWN], 0)) };
+    }
+    let (mut drawn, mut left) = DRAWN.get();
+    if left == 0 {
+        let mut bytes = [0; NUMBERS_DRAWN * 4];
+        // Fewer than 256 bytes are never cut short once the generator is seeded.
+        getrandom(&mut bytes, GetRandomFlags::empty()).ok()?;
+        let (numbers, _) = bytes.as_chunks();
+        for (number, &bytes) in drawn.iter_mut().zip(numbers) {
+            *number = u32::from_ne_bytes(bytes);
+        }
+        left = NUMBERS_DRAWN;
+    }
+    left -= 1;
+    // Each is given once, and is nowhere afterwards.
+    let number = drawn.get_mut(left).map(std::mem::take);
+    DRAWN.set((drawn, left));
+    number
 }
 
 #[cfg(test)]

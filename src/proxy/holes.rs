@@ -85,12 +85,12 @@ impl Holes {
                 |news: &News| matches!(news, News::Pinhole(of, PinholeNews::Used) if *of == id);
             self.news.has(news)
         };
-        let in_kernel = |held: &Held| held.kernel.is_some() && held.place.is_some();
-        if let Some(kernel) = &self.shared.kernel
-            && self.held.get(&id).is_some_and(in_kernel)
+        let held = self.held.get(&id).filter(|held| held.place.is_some());
+        let pinhole = held.and_then(|held| held.kernel);
+        if let (Some(pinhole), Some(kernel)) = (pinhole, &self.shared.kernel)
             && !used()
         {
-            kernel.watcher.look();
+            kernel.watcher.look(&Key::from(&pinhole));
         }
         used()
     }

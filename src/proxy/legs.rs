@@ -1,9 +1,12 @@
 //! The two control connections as sockets: reading, writing, half-close and reset.
 
+use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -27,6 +30,11 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// Bytes taken in one read.
 const READ_SIZE: usize = 8 * 1024;
+
+thread_local! {
+    /// Where the legs of one thread read, in turn: what was read is handed on before another reads.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// One control connection.
 #[derive(Debug)]
@@ -106,12 +114,20 @@ impl Leg {
         self.unsent.len() - self.sent >= MAX_UNTAKEN
     }
 
-    /// Waits until there may be something to read; for ever on a closed leg.
-    pub(super) async fn readable(&self) {
+    /// Ready when there may be something to read; never on a closed leg.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match &self.stream {
             // An error shows again in the read that follows.
-            Some(stream) => drop(stream.readable().await),
-            None => std::future::pending().await,
+            Some(stream) => stream.poll_read_ready(context).map(drop),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ready when there are bytes to write and the peer may take some.
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.stream {
+            Some(stream) if self.has_unsent() => stream.poll_write_ready(context).map(drop),
+            Some(_) | None => Poll::Pending,
         }
     }
 
@@ -130,20 +146,23 @@ impl Leg {
         let Some(stream) = &self.stream else {
             return Ok(Taken::Nothing);
         };
-        let mut buffer = [0; READ_SIZE];
-        match stream.try_read(&mut buffer) {
-            Ok(0) => Ok(Taken::Finished),
-            Ok(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
+        let mut room = ROOM.take();
+        room.resize(READ_SIZE, 0);
+        let taken = match read(stream, &mut room) {
+            Ok((0, _)) => Ok(Taken::Finished),
+            Ok((count, at_mark)) => {
+                let bytes = room.get(..count).unwrap_or_default();
                 let urgent = std::mem::take(&mut self.at_mark);
-                // A read ends at a mark, and lines end with LF: where a read did, none is looked for.
-                self.at_mark = bytes.last() != Some(&b'\n') && net::at_mark(stream)?;
+                // Lines end with LF: where a read did, the mark is of no line.
+                self.at_mark = at_mark && bytes.last() != Some(&b'\n');
                 hand_on(bytes, urgent);
                 Ok(Taken::Bytes)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
             Err(error) => Err(error),
-        }
+        };
+        ROOM.set(room);
+        taken
     }
 
     /// Writes what the peer takes, and passes on the end once all is written.
@@ -201,5 +220,64 @@ impl Leg {
             net::reset(stream);
         }
         self.close();
+    }
+}
+
+/// Reads once; gives how many bytes, and whether the next is an urgent one.
+fn read(stream: &TcpStream, room: &mut [u8]) -> io::Result<(usize, bool)> {
+    let size = room.len();
+    let mut read = Err(io::ErrorKind::WouldBlock.into());
+    let left = stream.try_io(Interest::READABLE, || {
+        let (_, count) = recv(stream, room, RecvFlags::empty())?;
+        // A read ends at a mark, whatever is behind it.
+        let at_mark = count > 0 && net::at_mark(stream)?;
+        read = Ok((count, at_mark));
+        match count == 0 || count == size || at_mark {
+            true => Ok(()),
+            // That was all: tokio waits for more, and nobody asks the kernel only to hear that there is none.
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    match left {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        Ok(()) | Err(_) => read,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::net::TcpListener;
+    use tokio::time;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_stands_behind_a_mark_is_read_though_the_kernel_has_said_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sender = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (receiver, _) = listener.accept().await.unwrap();
+        let mut leg = Leg::new(receiver);
+        sender.writable().await.unwrap();
+        let sender = SockRef::from(&sender);
+        sender.set_tcp_nodelay(true).unwrap();
+        sender.send(b"NOOP\r\n").unwrap();
+        sender.send_out_of_band(b"A").unwrap();
+        sender.send(b"BOR\r\n").unwrap();
+        // One event for all of it.
+        time::sleep(Duration::from_millis(20)).await;
+        let mut pieces = Vec::<Vec<u8>>::new();
+        while pieces.concat().len() < 12 {
+            let readable = poll_fn(|context| leg.poll_readable(context));
+            time::timeout(Duration::from_secs(5), readable)
+                .await
+                .unwrap();
+            leg.take(|bytes, _| pieces.push(bytes.to_vec())).unwrap();
+        }
+        assert_eq!(pieces, [b"NOOP\r\n".as_slice(), b"ABOR\r\n"]);
+        assert_eq!(leg.take(|_, _| {}).unwrap(), Taken::Nothing);
     }
 }

@@ -1,6 +1,9 @@
 //! One session: drives an inspector with two sockets, a clock and the kernel's news.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
@@ -43,6 +46,20 @@ pub(super) struct Session {
     _place: Place,
 }
 
+/// Why a session's turn has come.
+enum Wake {
+    /// There are new rules; or, where there is no `more`, nobody is left who could give any.
+    Reloaded { more: bool },
+    /// This side may have sent something.
+    Readable(Side),
+    /// A peer takes bytes again, or there is news of the data.
+    TurnDue,
+    /// The inspector's deadline.
+    Deadline,
+    /// Portcullis stops.
+    Stop,
+}
+
 impl Session {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -72,9 +89,12 @@ impl Session {
 
     /// Serves the session to its end.
     pub(super) async fn run(&mut self, mut rules: watch::Receiver<ListenerRules>) {
-        let mut reloading = true;
-        let mut stop = self.shared.stop.clone();
-        let mut stopping = false;
+        // These last from turn to turn: to begin and end them at each costs more than what a turn does.
+        let mut reloaded = pin!(reload(rules.clone()));
+        let mut told_to_stop = self.shared.stop.clone();
+        let mut stop = pin!(stopped(&mut told_to_stop));
+        let mut alarm = pin!(time::sleep(Duration::ZERO));
+        let (mut reloading, mut stopping) = (true, false);
         loop {
             self.take_news();
             self.carry_out().await;
@@ -86,31 +106,60 @@ impl Session {
                 break;
             }
             let deadline = self.inspector.poll_timeout();
+            if let Some(deadline) = deadline {
+                alarm.as_mut().reset(deadline.into());
+            }
             let held_up = self.server.is_full() || self.client.takes_nothing();
             let read_client = self.inspector.wants(Side::Client) && !held_up;
             let held_up = self.client.is_full() || self.server.takes_nothing();
             let read_server = self.inspector.wants(Side::Server) && !held_up;
-            tokio::select! {
-                biased;
+            let wake = poll_fn(|context| {
                 // First: what a peer sends after a reload was told as done is decided by its rules.
-                changed = rules.changed(), if reloading => match changed {
-                    Ok(()) => {
-                        let rules = rules.borrow_and_update().clone();
-                        self.inspector.handle_rules(rules, Instant::now());
-                    }
-                    // Nobody is left who could give new ones.
-                    Err(_) => reloading = false,
-                },
-                () = self.server.readable(), if read_server => self.read(Side::Server),
-                () = self.client.readable(), if read_client => self.read(Side::Client),
-                () = self.client.writable(), if self.client.has_unsent() => {}
-                () = self.server.writable(), if self.server.has_unsent() => {}
-                () = self.holes.mailbox().woken() => {}
-                () = sleep_until(deadline) => self.inspector.handle_timeout(Instant::now()),
-                () = stopped(&mut stop), if !stopping => {
+                let news = reloading && !matches!(rules.has_changed(), Ok(false));
+                if news && let Poll::Ready(more) = reloaded.as_mut().poll(context) {
+                    return Poll::Ready(Wake::Reloaded { more });
+                }
+                if read_server && self.server.poll_readable(context).is_ready() {
+                    return Poll::Ready(Wake::Readable(Side::Server));
+                }
+                if read_client && self.client.poll_readable(context).is_ready() {
+                    return Poll::Ready(Wake::Readable(Side::Client));
+                }
+                let writable = self.client.poll_writable(context).is_ready()
+                    || self.server.poll_writable(context).is_ready();
+                if writable || self.holes.mailbox().poll_woken(context).is_ready() {
+                    return Poll::Ready(Wake::TurnDue);
+                }
+                if deadline.is_some() && alarm.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Wake::Deadline);
+                }
+                if !stopping && stop.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Wake::Stop);
+                }
+                // Waited for like all else, once nothing is to be done.
+                match reloading {
+                    true => reloaded
+                        .as_mut()
+                        .poll(context)
+                        .map(|more| Wake::Reloaded { more }),
+                    false => Poll::Pending,
+                }
+            });
+            match wake.await {
+                Wake::Reloaded { more: true } => {
+                    let new = rules.borrow_and_update().clone();
+                    reloaded.set(reload(rules.clone()));
+                    self.inspector.handle_rules(new, Instant::now());
+                }
+                Wake::Reloaded { more: false } => reloading = false,
+                Wake::Readable(side) => self.read(side),
+                Wake::TurnDue => {}
+                Wake::Deadline => self.inspector.handle_timeout(Instant::now()),
+                Wake::Stop => {
                     // Said once; what is left ends by its deadlines.
                     let text = "The FTP gate is stopping.";
-                    self.inspector.handle_stop(EndReason::Stopping, text, Instant::now());
+                    self.inspector
+                        .handle_stop(EndReason::Stopping, text, Instant::now());
                     stopping = true;
                 }
             }
@@ -127,15 +176,14 @@ impl Session {
     }
 
     fn read(&mut self, side: Side) {
-        let now = Instant::now();
         let (leg, inspector) = match side {
             Side::Client => (&mut self.client, &mut self.inspector),
             Side::Server => (&mut self.server, &mut self.inspector),
         };
-        inspector.handle_clock(jiff::Timestamp::now(), now);
         let monitor = self.watched.monitor();
         let taken = leg.take(|bytes, urgent| {
-            let began = Instant::now();
+            let now = Instant::now();
+            inspector.handle_clock(jiff::Timestamp::now(), now);
             if urgent && side == Side::Client {
                 inspector.handle_urgent();
             }
@@ -143,15 +191,15 @@ impl Session {
                 Side::Client => inspector.handle_client(bytes, now),
                 Side::Server => inspector.handle_server(bytes, now),
             }
-            monitor.inspection_took(began.elapsed());
+            monitor.inspection_took(now.elapsed());
         });
         match taken {
             Ok(Taken::Bytes | Taken::Nothing) => {}
-            Ok(Taken::Finished) => inspector.handle_finish(side, now),
+            Ok(Taken::Finished) => inspector.handle_finish(side, Instant::now()),
             Err(error) => {
                 tracing::debug!(session = self.id, ?side, %error, "control connection broke");
                 self.broken = true;
-                inspector.handle_reset(side, now);
+                inspector.handle_reset(side, Instant::now());
             }
         }
     }
@@ -242,14 +290,13 @@ impl Session {
 
     /// Writes what the peers take, and closes where that is due; gives whether a leg broke.
     async fn flush(&mut self) -> bool {
-        let now = Instant::now();
         let mut broke = false;
         if let Err(error) = self.client.flush() {
-            self.broke(Side::Client, &error, now);
+            self.broke(Side::Client, &error);
             broke = true;
         }
         if let Err(error) = self.server.flush() {
-            self.broke(Side::Server, &error, now);
+            self.broke(Side::Server, &error);
             broke = true;
         }
         if !self.closing || !(self.client.is_open() || self.server.is_open()) {
@@ -282,14 +329,14 @@ impl Session {
         }
     }
 
-    fn broke(&mut self, side: Side, error: &std::io::Error, now: Instant) {
+    fn broke(&mut self, side: Side, error: &std::io::Error) {
         tracing::debug!(session = self.id, ?side, %error, "control connection broke");
         self.broken = true;
         match side {
             Side::Client => self.client.reset(),
             Side::Server => self.server.reset(),
         }
-        self.inspector.handle_reset(side, now);
+        self.inspector.handle_reset(side, Instant::now());
     }
 }
 
@@ -319,9 +366,7 @@ pub(super) async fn record_refusal(shared: &Shared, about: audit::Session, reaso
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
+/// Waits for new rules; false where nobody is left who could give any.
+async fn reload(mut rules: watch::Receiver<ListenerRules>) -> bool {
+    rules.changed().await.is_ok()
 }
