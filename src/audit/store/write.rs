@@ -12,6 +12,7 @@ use crate::config::StoreSettings;
 
 use super::super::Row;
 use super::super::batch::{Batch, Place};
+use super::blocks::Blocks;
 use super::counts::Counts;
 use super::fresh::Opened;
 use super::{StoreError, find, folder, place, schema};
@@ -117,11 +118,15 @@ impl Store {
             self.unsure = None;
             return Ok(());
         }
-        insert(&transaction, next, rows)?;
+        if !rows.is_empty() {
+            insert(&transaction, next, rows)?;
+            Blocks::of(next, rows).put(&transaction)?;
+        }
         let mut counts = Counts::default();
         for row in rows {
             counts.add_session(row);
             counts.add_rule(row);
+            counts.add_client(row);
         }
         for row in quiet {
             counts.add_rule(row);
