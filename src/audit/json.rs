@@ -194,6 +194,14 @@ pub(super) fn text(append: impl FnOnce(&mut Vec<u8>)) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
+/// What is appended, in place of what a text was.
+pub(super) fn refill(text: &mut String, append: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::mem::take(text).into_bytes();
+    bytes.clear();
+    append(&mut bytes);
+    *text = String::from_utf8(bytes).unwrap_or_default();
+}
+
 /// Appends an address without quotes.
 pub(super) fn ip(address: IpAddr, out: &mut Vec<u8>) {
     match address {
