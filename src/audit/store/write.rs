@@ -186,40 +186,24 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 /// Columns of an event.
 const COLUMNS: usize = 19;
 
-/// Events that one statement puts in: as many as fit first, then fewer. Each statement opens the table
-/// and its indexes anew, which costs as much as a good part of an event.
-static INSERTS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| {
-    let event = format!("({})", ["?"; COLUMNS].join(", "));
-    [16, 4, 1].map(|count| {
-        let events = vec![event.as_str(); count].join(", ");
-        let columns = find::COLUMNS;
-        let insert = format!("INSERT INTO events ({columns}) VALUES {events}");
-        (count, insert)
-    })
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let (columns, values) = (find::COLUMNS, ["?"; COLUMNS].join(", "));
+    format!("INSERT INTO events ({columns}) VALUES ({values})")
 });
 
-/// Puts the events in, from this place on.
+/// Puts the events in, from this place on. A statement of several events would cost more: it keeps the
+/// pages that it changes, to be able to undo itself, and more texts at once than have a place ready.
 fn insert(transaction: &Transaction<'_>, first: i64, rows: &[Row]) -> rusqlite::Result<()> {
-    let (mut seq, mut rest) = (first, rows);
-    for (count, insert) in &*INSERTS {
-        if rest.len() < *count {
-            continue;
-        }
-        let mut insert = transaction.prepare_cached(insert)?;
-        while let Some((events, behind)) = rest.split_at_checked(*count) {
-            for (place, row) in events.iter().enumerate() {
-                bind(&mut insert, place * COLUMNS, seq, row)?;
-                seq += 1;
-            }
-            insert.raw_execute()?;
-            rest = behind;
-        }
+    let mut insert = transaction.prepare_cached(&INSERT)?;
+    for (seq, row) in (first..).zip(rows) {
+        bind(&mut insert, seq, row)?;
+        insert.raw_execute()?;
     }
     Ok(())
 }
 
-/// Binds an event to the parameters behind `before`, in the order of [`find::COLUMNS`].
-fn bind(insert: &mut Statement<'_>, before: usize, seq: i64, row: &Row) -> rusqlite::Result<()> {
+/// Binds an event, in the order of [`find::COLUMNS`].
+fn bind(insert: &mut Statement<'_>, seq: i64, row: &Row) -> rusqlite::Result<()> {
     let values: [&dyn ToSql; COLUMNS] = [
         &seq,
         &row.time,
@@ -241,7 +225,7 @@ fn bind(insert: &mut Statement<'_>, before: usize, seq: i64, row: &Row) -> rusql
         &row.duration_ms.map(signed),
         &row.line,
     ];
-    for (parameter, value) in (before + 1..).zip(values) {
+    for (parameter, value) in (1..).zip(values) {
         insert.raw_bind_parameter(parameter, value)?;
     }
     Ok(())
