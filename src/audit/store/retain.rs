@@ -12,7 +12,7 @@ use super::{HOUR, Store, StoreError};
 const STEP: i64 = 600;
 
 /// Free pages that one step gives back to the disk at most.
-const VACUUM_STEP: i64 = 256;
+const VACUUM_STEP: i64 = 128;
 
 impl Store {
     /// Takes out at most 600 events that are too old or too many, and as many counts of hours that are
