@@ -9,8 +9,29 @@ pub(super) struct Batch {
     pub(super) rows: Vec<Row>,
     /// Decisions of quiet rules: they are counted and not kept, so their `line` is empty.
     pub(super) quiet: Vec<Row>,
+    /// Rows of batches before, for their memory.
+    spare: Vec<Row>,
     /// Where in the file the lines are; `None` where they go to no regular file.
     pub(super) place: Option<Place>,
+}
+
+/// Rows that wait for use, as many as a batch has at most: some megabytes once a gate was that busy.
+const MAX_SPARE: usize = 2048;
+
+impl Batch {
+    /// Gives a row to fill.
+    pub(super) fn spare(&mut self) -> Row {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Lets go of all events.
+    pub(super) fn clear(&mut self) {
+        for row in self.rows.drain(..).chain(self.quiet.drain(..)) {
+            if self.spare.len() < MAX_SPARE {
+                self.spare.push(row);
+            }
+        }
+    }
 }
 
 /// A span of bytes in a file: what one batch adds to it.

@@ -194,31 +194,51 @@ pub(super) fn text(append: impl FnOnce(&mut Vec<u8>)) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
+/// What is appended, in place of what a text was.
+pub(super) fn refill(text: &mut String, append: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::mem::take(text).into_bytes();
+    bytes.clear();
+    append(&mut bytes);
+    *text = String::from_utf8(bytes).unwrap_or_default();
+}
+
 /// Appends an address without quotes.
 pub(super) fn ip(address: IpAddr, out: &mut Vec<u8>) {
     match address {
         IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            octet(a, out);
-            for following in [b, c, d] {
-                out.push(b'.');
-                octet(following, out);
+            // Put together in a number of 16 bytes: 15 and the point behind the last octet.
+            let (mut text, mut length) = (0_u128, 0);
+            for octet in v4.octets() {
+                let (piece, bytes) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+                text |= u128::from(piece) << (8 * length);
+                length += bytes;
             }
+            // The last point, and what is not used of the number, go again.
+            let end = out.len() + length - 1;
+            out.extend_from_slice(&text.to_le_bytes());
+            out.truncate(end);
         }
         IpAddr::V6(v6) => show(v6, out),
     }
 }
 
-/// Appends a number of an IPv4 address.
-fn octet(number: u8, out: &mut Vec<u8>) {
-    if number >= 100 {
-        out.push(b'0' + number / 100);
+/// The numbers of an IPv4 address with a point behind, the first byte lowest, and how many bytes each has.
+const OCTETS: [(u32, usize); 256] = {
+    let mut octets = [(0, 0); 256];
+    let (mut rest, mut number) = (octets.as_mut_slice(), 0);
+    while let Some((first, others)) = rest.split_first_mut() {
+        let (hundreds, tens, ones) = (number / 100, number / 10 % 10, number % 10);
+        let digits = u32::from_le_bytes(*b"000.") + hundreds + (tens << 8) + (ones << 16);
+        *first = match number {
+            0..10 => (digits >> 16, 2),
+            10..100 => (digits >> 8, 3),
+            _ => (digits, 4),
+        };
+        rest = others;
+        number += 1;
     }
-    if number >= 10 {
-        out.push(b'0' + number / 10 % 10);
-    }
-    out.push(b'0' + number % 10);
-}
+    octets
+};
 
 /// Appends an address and its port without quotes.
 pub(super) fn place(address: SocketAddr, out: &mut Vec<u8>) {
@@ -244,29 +264,26 @@ pub(super) fn time(timestamp: SystemTime, out: &mut Vec<u8>) {
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let utc = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, clock) = (utc.date(), utc.time());
-    digits(u32::try_from(date.year()).unwrap_or_default(), 4, out);
-    for (mark, number) in [
-        (b'-', u8::from(date.month())),
-        (b'-', date.day()),
-        (b'T', clock.hour()),
-        (b':', clock.minute()),
-        (b':', clock.second()),
+    let (year, fraction) = (date.year().unsigned_abs(), since.subsec_micros());
+    let [c, y] = [year / 100, year].map(pair);
+    let [mo, d] = [u8::from(date.month()), date.day()].map(pair);
+    let [h, mi, s] = [clock.hour(), clock.minute(), clock.second()].map(pair);
+    let [f, g, k] = [fraction / 10_000, fraction / 100, fraction].map(pair);
+    for piece in [
+        [c[0], c[1], y[0], y[1], b'-', mo[0], mo[1], b'-'],
+        [d[0], d[1], b'T', h[0], h[1], b':', mi[0], mi[1]],
+        [b':', s[0], s[1], b'.', f[0], f[1], g[0], g[1]],
     ] {
-        out.push(mark);
-        digits(number.into(), 2, out);
+        out.extend_from_slice(&piece);
     }
-    out.push(b'.');
-    digits(since.subsec_micros(), 6, out);
-    out.extend_from_slice(b"+0000");
+    out.extend_from_slice(&[k[0], k[1], b'+', b'0', b'0', b'0', b'0']);
 }
 
-/// Appends a number in so many digits at least.
-fn digits(number: u32, width: usize, out: &mut Vec<u8>) {
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(number).as_bytes();
-    let zeros = width.saturating_sub(text.len());
-    out.extend_from_slice(b"000000".get(..zeros).unwrap_or_default());
-    out.extend_from_slice(text);
+/// The last two digits of a number.
+fn pair(number: impl Into<u32>) -> [u8; 2] {
+    let digit = |number: u32| b'0' + u8::try_from(number % 10).unwrap_or_default();
+    let number = number.into();
+    [digit(number / 10), digit(number)]
 }
 
 #[cfg(test)]

@@ -50,44 +50,49 @@ pub struct Row {
 }
 
 impl Row {
-    /// Makes the row of a line; `text` is the line as it was written.
-    pub(super) fn of(timestamp: SystemTime, line: &Line<'_>, text: &[u8]) -> Self {
+    /// Becomes the row of a line; `text` is the line as it was written. The memory of the row that it
+    /// was before serves again, since most texts are as long as those of any other event.
+    pub(super) fn fill(&mut self, timestamp: SystemTime, line: &Line<'_>, text: &[u8]) {
         let (facts, text) = (&line.portcullis, text.trim_ascii_end());
-        let owned = |text: &str| text.to_owned();
         let ftp = line.ftp.as_ref();
         let code = ftp.and_then(|ftp| ftp.completion_code.as_ref());
         let outcome = facts.outcome.or(facts.action);
         let reason = facts.reason.as_deref().filter(|_| ends(facts.event));
-        Self {
-            seq: 0,
-            time: micros(timestamp),
-            session: facts.session,
-            flow: line.flow_id,
-            kind: owned(facts.event),
-            client: json::text(|out| json::ip(line.src_ip, out)),
-            server: json::text(|out| {
-                facts
-                    .server
-                    .iter()
-                    .for_each(|place| json::place(*place, out))
-            }),
-            listener: owned(facts.listener),
-            user: facts.user.map(owned),
-            rule: facts.rule.map(owned),
-            rule_at: facts.rule_at.map(owned),
-            verb: ftp.and_then(|ftp| ftp.command).map(owned),
-            path: facts.path.map(owned),
-            outcome: outcome.or(reason).map(owned),
-            code: code.and_then(|[code]| code.number()),
-            bytes: facts.bytes,
-            packets: facts.packets,
-            duration_ms: facts.duration_ms,
-            // Lines are text, which is quickly seen; looking for bytes to replace is slow.
-            line: match std::str::from_utf8(text) {
-                Ok(line) => line.to_owned(),
-                Err(_) => String::from_utf8_lossy(text).into_owned(),
-            },
+        self.seq = 0;
+        self.time = micros(timestamp);
+        self.session = facts.session;
+        self.flow = line.flow_id;
+        facts.event.clone_into(&mut self.kind);
+        json::refill(&mut self.client, |out| json::ip(line.src_ip, out));
+        json::refill(&mut self.server, |out| {
+            facts
+                .server
+                .iter()
+                .for_each(|place| json::place(*place, out))
+        });
+        facts.listener.clone_into(&mut self.listener);
+        refill(&mut self.user, facts.user);
+        refill(&mut self.rule, facts.rule);
+        refill(&mut self.rule_at, facts.rule_at);
+        refill(&mut self.verb, ftp.and_then(|ftp| ftp.command));
+        refill(&mut self.path, facts.path);
+        refill(&mut self.outcome, outcome.or(reason));
+        self.code = code.and_then(|[code]| code.number());
+        self.bytes = facts.bytes;
+        self.packets = facts.packets;
+        self.duration_ms = facts.duration_ms;
+        // Lines are text, which is quickly seen; looking for bytes to replace is slow.
+        match std::str::from_utf8(text) {
+            Ok(text) => text.clone_into(&mut self.line),
+            Err(_) => self.line = String::from_utf8_lossy(text).into_owned(),
         }
+    }
+}
+
+fn refill(slot: &mut Option<String>, text: Option<&str>) {
+    match (slot, text) {
+        (Some(slot), Some(text)) => text.clone_into(slot),
+        (slot, text) => *slot = text.map(str::to_owned),
     }
 }
 

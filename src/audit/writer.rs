@@ -21,7 +21,7 @@ use super::batch::{Batch, Place};
 use super::forward::Forwarder;
 use super::health::Counts;
 use super::lines::Lines;
-use super::{AuditError, Entry, Row, Store, StoreError, agree, encode, notice};
+use super::{AuditError, Entry, Store, StoreError, agree, encode, notice};
 
 /// Entries that go into one batch at most.
 const MAX_BATCH: usize = 2048;
@@ -193,7 +193,9 @@ impl Writer {
         let line = encode::line(*timestamp, session, record);
         if record.is_quiet() {
             if self.outputs.store.is_some() {
-                self.batch.quiet.push(Row::of(*timestamp, &line, b""));
+                let mut row = self.batch.spare();
+                row.fill(*timestamp, &line, b"");
+                self.batch.quiet.push(row);
             }
             return;
         }
@@ -202,7 +204,9 @@ impl Writer {
         encode::write(&line, buffer);
         if self.outputs.store.is_some() || !self.outputs.forwarders.is_empty() {
             let text = buffer.get(start..).unwrap_or_default();
-            self.batch.rows.push(Row::of(*timestamp, &line, text));
+            let mut row = self.batch.spare();
+            row.fill(*timestamp, &line, text);
+            self.batch.rows.push(row);
         }
     }
 
@@ -245,12 +249,12 @@ impl Writer {
         if self.locked_since.take().is_some() && self.failing_since.is_none() {
             tracing::warn!("the audit store is written again; nothing is missing in it");
         }
-        self.batch.quiet.clear();
-        for row in self.batch.rows.drain(..) {
+        for row in &self.batch.rows {
             for forwarder in &self.outputs.forwarders {
-                forwarder.offer(&row);
+                forwarder.offer(row);
             }
         }
+        self.batch.clear();
         self.tell.send_if_modified(|health| {
             let failed = *health != Health::Writing;
             *health = Health::Writing;

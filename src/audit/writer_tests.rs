@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use tokio::runtime::Builder;
 
 use crate::audit::lines::MODE;
-use crate::audit::{Audit, Filter, Reader, RecordState, Session};
+use crate::audit::{Audit, Filter, Reader, RecordState, Row, Session};
 use crate::config::{OnFailure, StoreSettings};
 use crate::ftp::Verb;
 use crate::inspect::{Command, Event, Record};

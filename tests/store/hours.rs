@@ -1,10 +1,11 @@
 //! Counts by the hour: what each rule did when, also in a store of the first schema.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::slice;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use portcullis::audit::{HOUR, Point, Reader, Row, Series, Store, StoreError, micros};
+use portcullis::audit::{Filter, HOUR, Point, Reader, Row, Series, Store, StoreError, micros};
 use portcullis::config::StoreSettings;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
@@ -206,12 +207,14 @@ fn a_store_of_the_first_schema_is_brought_to_the_last_and_its_events_are_counted
     let refused = early.series(0, i64::MAX, None).unwrap_err();
     assert!(matches!(refused, StoreError::OlderSchema { found: 1, .. }));
     assert!(refused.to_string().contains("brings it there"), "{refused}");
+    let before = asked(&early);
     drop(early);
 
     let mut store = Store::open(&settings).unwrap();
 
     let reader = Reader::open(&settings.path).unwrap();
     assert_eq!(reader.series(0, i64::MAX, None).unwrap(), wanted());
+    assert_eq!(asked(&reader), before);
     store.write(&[row(ago(1), 9)]).unwrap();
     let all = reader.series(0, i64::MAX, Some(("rules.yaml", "all")));
     let points = [(5, 2, 700), (1, 2, 50)];
@@ -219,12 +222,60 @@ fn a_store_of_the_first_schema_is_brought_to_the_last_and_its_events_are_counted
     assert_eq!(flows(&settings.path), [1, 1, 1, 2, 2, 1, 1, 9]);
 }
 
+/// What is found by each of the things that are noted for finding, both ways, as text.
+fn asked(reader: &Reader) -> Vec<String> {
+    let all = Filter::default();
+    let filters = [
+        Filter {
+            flow: Some(2),
+            ..all.clone()
+        },
+        Filter {
+            client: "10.0.0.1".parse::<std::net::IpAddr>().ok().map(Into::into),
+            ..all.clone()
+        },
+        Filter {
+            rule: Some("all".into()),
+            ..all.clone()
+        },
+        Filter {
+            since: Some(start_of(4)),
+            until: Some(start_of(2)),
+            ..all
+        },
+    ];
+    let mut found = vec![format!("{:?}", reader.hits(3).unwrap())];
+    found.push(format!("{:?}", reader.story(1, 10).unwrap()));
+    for filter in filters {
+        let mut rows = Vec::new();
+        let each = |row: Row| {
+            rows.push(row.seq);
+            ControlFlow::Continue(())
+        };
+        reader.events(&filter, 0, each).unwrap();
+        let latest = reader.latest(&filter, None, 10).unwrap();
+        let latest: Vec<i64> = latest.rows.iter().map(|row| row.seq).collect();
+        assert!(!rows.is_empty() && rows.iter().rev().eq(&latest));
+        found.push(format!("{rows:?}"));
+    }
+    found
+}
+
 /// All that is counted, as text.
 fn counted(database: &Path) -> Vec<String> {
     let database = Connection::open(database).unwrap();
     let mut all = Vec::new();
-    for table in ["sessions", "rules", "hours"] {
-        let query = format!("SELECT * FROM {table} ORDER BY 1, 2, 3");
+    for table in [
+        "sessions",
+        "rules",
+        "hours",
+        "blocks",
+        "blocks_of_flow",
+        "blocks_of_client",
+        "blocks_of_rule",
+        "clients_of_rule",
+    ] {
+        let query = format!("SELECT * FROM {table} ORDER BY 1, 2");
         let mut select = database.prepare(&query).unwrap();
         let columns = select.column_count();
         let mut found = select.query([]).unwrap();

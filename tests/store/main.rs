@@ -7,6 +7,7 @@
 )]
 
 mod agreement;
+mod blocks;
 mod hours;
 mod kill;
 mod newest;
@@ -188,7 +189,7 @@ fn a_later_schema_and_a_foreign_database_are_told() {
         assert_eq!(
             error.to_string(),
             format!(
-                "audit store {path} has schema 7, and this program knows schemas up to 4; use the program that wrote it, name another file, or set `on-unusable-store: fresh`"
+                "audit store {path} has schema 7, and this program knows schemas up to 5; use the program that wrote it, name another file, or set `on-unusable-store: fresh`"
             )
         );
     }

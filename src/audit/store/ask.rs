@@ -9,6 +9,15 @@ use super::{StoreError, cannot_open, schema};
 
 const RULES: &str = "SELECT file, id, at, hits, bytes, first_use, last_use FROM rules";
 
+const TOP: &str = "SELECT client, hits FROM clients_of_rule
+    WHERE id = ?1 AND file = ?2 ORDER BY hits DESC, client LIMIT ?3";
+
+/// The same in a store of an earlier schema.
+const TOP_OF_BEFORE: &str = "SELECT client, count(*) AS hits FROM events
+    WHERE kind = 'decision' AND rule = ?1
+        AND (rule_at = ?2 OR substr(rule_at, 1, length(?2) + 1) = ?2 || ':')
+    GROUP BY client ORDER BY hits DESC, client LIMIT ?3";
+
 /// How long the writer may hold what a question needs.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -142,12 +151,10 @@ impl Reader {
         clients: u32,
     ) -> rusqlite::Result<Vec<Hits>> {
         let mut rules = self.connection.prepare_cached(query)?;
-        let mut top = self.connection.prepare_cached(
-            "SELECT client, count(*) AS hits FROM events
-             WHERE kind = 'decision' AND rule = ?1
-                 AND (rule_at = ?2 OR substr(rule_at, 1, length(?2) + 1) = ?2 || ':')
-             GROUP BY client ORDER BY hits DESC, client LIMIT ?3",
-        )?;
+        let mut top = self.connection.prepare_cached(match self.has_blocks() {
+            true => TOP,
+            false => TOP_OF_BEFORE,
+        })?;
         let mut all = Vec::new();
         let mut found = rules.query(values)?;
         while let Some(row) = found.next()? {
@@ -170,6 +177,11 @@ impl Reader {
             all.push(hits);
         }
         Ok(all)
+    }
+
+    /// Whether the store notes what is in each block of events.
+    pub(super) fn has_blocks(&self) -> bool {
+        self.schema >= schema::WITH_BLOCKS
     }
 
     pub(super) fn unread(&self, error: &rusqlite::Error) -> StoreError {

@@ -15,6 +15,8 @@ pub(super) struct Counts<'a> {
     sessions: BTreeMap<u64, Session<'a>>,
     rules: BTreeMap<(&'a str, &'a str), Rule<'a>>,
     hours: BTreeMap<(&'a str, &'a str, i64), Sum>,
+    /// Decisions that are kept, by file, rule and client.
+    clients: BTreeMap<(&'a str, &'a str, &'a str), i64>,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,14 @@ impl<'a> Counts<'a> {
         }
     }
 
+    /// Adds an event that is kept to the client of its rule.
+    pub(super) fn add_client(&mut self, row: &'a Row) {
+        if let (Some(rule), Some(at), "decision") = (&row.rule, &row.rule_at, &*row.kind) {
+            let key = (file_of(at), rule.as_str(), row.client.as_str());
+            *self.clients.entry(key).or_default() += 1;
+        }
+    }
+
     /// Carries the sums into the database.
     pub(super) fn put(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         if !self.sessions.is_empty() {
@@ -108,6 +118,9 @@ impl<'a> Counts<'a> {
         if !self.rules.is_empty() {
             self.put_rules(transaction)?;
             self.put_hours(transaction)?;
+        }
+        if !self.clients.is_empty() {
+            self.put_clients(transaction)?;
         }
         Ok(())
     }
@@ -168,10 +181,21 @@ impl<'a> Counts<'a> {
         }
         Ok(())
     }
+
+    fn put_clients(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut upsert = transaction.prepare_cached(
+            "INSERT INTO clients_of_rule (file, id, client, hits) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (file, id, client) DO UPDATE SET hits = hits + excluded.hits",
+        )?;
+        for ((file, id, client), hits) in &self.clients {
+            upsert.execute(params![file, id, client, hits])?;
+        }
+        Ok(())
+    }
 }
 
 /// The file of `file:line`; lines move as a file is edited, so that counts go by file and id.
-fn file_of(at: &str) -> &str {
+pub(super) fn file_of(at: &str) -> &str {
     match at.rsplit_once(':') {
         Some((file, line)) if line.bytes().all(|byte| byte.is_ascii_digit()) => file,
         Some(_) | None => at,

@@ -10,6 +10,7 @@ use crate::rules::Glob;
 
 use super::super::Row;
 use super::ask::unsigned;
+use super::blocks::{BITS, WITHIN};
 use super::{Reader, StoreError};
 
 /// Events read in one go: a reader that stays in one place longer keeps the writer's log from shrinking.
@@ -64,7 +65,7 @@ impl Reader {
         after: i64,
         mut each: impl FnMut(Row) -> ControlFlow<()>,
     ) -> Result<i64, StoreError> {
-        let search = Search::new(filter);
+        let search = Search::new(filter, self.has_blocks());
         let unread = |error: rusqlite::Error| self.unread(&error);
         let mut at = after;
         if after == 0 {
@@ -108,7 +109,7 @@ impl Reader {
     fn try_latest(&self, filter: &Filter, before: i64, limit: usize) -> rusqlite::Result<Latest> {
         // One state of the store for all questions: retention goes on meanwhile.
         let _state = self.connection.unchecked_transaction()?;
-        let search = Search::new(filter);
+        let search = Search::new(filter, self.has_blocks());
         let mut latest = Latest::default();
         let Some((first, last)) = self.places(filter)? else {
             return Ok(latest);
@@ -140,15 +141,17 @@ impl Reader {
         Ok(latest)
     }
 
-    /// The first and the last place of the span of time that is asked for; `None` where it holds
-    /// nothing. Clocks are set back, so that later places may have earlier times.
+    /// Places around all of the span of time that is asked for; `None` where it holds nothing. Clocks are set back, so that later places may have earlier times.
     fn places(&self, filter: &Filter) -> rusqlite::Result<Option<(i64, i64)>> {
         if filter.since.is_none() && filter.until.is_none() {
             return Ok(Some((0, i64::MAX - 1)));
         }
         let since = filter.since.unwrap_or(i64::MIN);
         let until = filter.until.unwrap_or(i64::MAX);
-        let mut select = self.connection.prepare_cached(SPAN)?;
+        let mut select = self.connection.prepare_cached(match self.has_blocks() {
+            true => SPAN,
+            false => SPAN_OF_BEFORE,
+        })?;
         select.query_row([since, until], |row| {
             let (first, last): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
             Ok(first.zip(last))
@@ -164,13 +167,20 @@ impl Reader {
     }
 }
 
-/// The places of a span of time, by the index on time alone.
-const SPAN: &str = "SELECT min(seq), max(seq) FROM events WHERE time >= ?1 AND time < ?2";
+/// The blocks that have a part in a span of time.
+const SPAN: &str = "SELECT min(block) << 6, (max(block) << 6) + 63 FROM blocks
+    WHERE latest >= ?1 AND earliest < ?2";
+
+/// The places of a span of time in a store of an earlier schema.
+const SPAN_OF_BEFORE: &str = "SELECT min(seq), max(seq) FROM events WHERE time >= ?1 AND time < ?2";
 
 /// A filter as it is carried out: by one index, by SQL on what that leaves, and by globs and networks.
 struct Search {
-    /// The one condition that an index serves, which leaves the fewest.
-    indexed: Option<(&'static str, Value)>,
+    /// The one condition that an index serves, which leaves the fewest, and the table that tells the
+    /// blocks in which it holds.
+    indexed: Option<(&'static str, &'static str, Value)>,
+    /// Whether there are such tables.
+    blocks: bool,
     others: Vec<(&'static str, Value)>,
     user: Option<Glob>,
     path: Option<Glob>,
@@ -178,7 +188,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(filter: &Filter) -> Self {
+    fn new(filter: &Filter, blocks: bool) -> Self {
         let text = |text: &Option<String>| text.clone().map(Value::from);
         let flow = filter.flow.map(|flow| i64::try_from(flow).unwrap_or(-1));
         let host = filter
@@ -186,12 +196,16 @@ impl Search {
             .filter(|net| net.prefix_len() == net.max_prefix_len());
         let host = host.map(|net| net.addr().to_string());
         let mut served = [
-            ("flow = ?", flow.map(Value::from)),
-            ("client = ?", host.clone().map(Value::from)),
-            ("rule = ?", text(&filter.rule)),
+            ("blocks_of_flow", "flow = ?", flow.map(Value::from)),
+            (
+                "blocks_of_client",
+                "client = ?",
+                host.clone().map(Value::from),
+            ),
+            ("blocks_of_rule", "rule = ?", text(&filter.rule)),
         ]
         .into_iter()
-        .filter_map(|(condition, value)| Some((condition, value?)));
+        .filter_map(|(table, condition, value)| Some((table, condition, value?)));
         let indexed = served.next();
         let others = [
             ("time >= ?", filter.since.map(Value::from)),
@@ -202,8 +216,10 @@ impl Search {
         let others = others
             .into_iter()
             .filter_map(|(condition, value)| Some((condition, value?)));
+        let served = served.map(|(_, condition, value)| (condition, value));
         Self {
             indexed,
+            blocks,
             others: served.chain(others).collect(),
             user: filter.user.as_deref().map(Glob::name),
             path: filter.path.as_deref().map(Glob::path),
@@ -211,11 +227,24 @@ impl Search {
         }
     }
 
-    /// The query for one page of rows behind a place. `+` keeps the indexes on other columns out of it.
+    /// The query for one page of rows behind a place. `+` keeps indexes on other columns out of it, and
+    /// has the places of a block looked up by the block.
     fn forwards(&self, after: i64) -> (String, Vec<Value>) {
-        let mut query = format!("SELECT {COLUMNS} FROM events WHERE seq > ?");
-        let mut values = vec![Value::from(after)];
-        if let Some((condition, value)) = &self.indexed {
+        let mut query = format!("SELECT {COLUMNS} FROM ");
+        let mut values = Vec::new();
+        match self.in_blocks() {
+            Some((table, value)) => {
+                query.push_str(&format!(
+                    "{table} CROSS JOIN events ON {WITHIN} WHERE value = ? AND block >= ? AND +seq > ?"
+                ));
+                values.extend([value.clone(), (after >> BITS).into(), after.into()]);
+            }
+            None => {
+                query.push_str("events WHERE seq > ?");
+                values.push(after.into());
+            }
+        }
+        if let Some((_, condition, value)) = &self.indexed {
             query.push_str(&format!(" AND {condition}"));
             values.push(value.clone());
         }
@@ -223,7 +252,10 @@ impl Search {
             query.push_str(&format!(" AND +{condition}"));
             values.push(value.clone());
         }
-        query.push_str(" ORDER BY seq LIMIT ?");
+        query.push_str(match self.in_blocks() {
+            Some(_) => " ORDER BY block, seq LIMIT ?",
+            None => " ORDER BY seq LIMIT ?",
+        });
         values.push(PAGE.into());
         (query, values)
     }
@@ -232,22 +264,45 @@ impl Search {
     /// conditions hold, and what the others need. All stand in front of `line`, so that what a long
     /// line spills over into other pages is not read.
     fn backwards(&self, first: i64, before: i64) -> (String, Vec<Value>) {
-        let conditions: Vec<&str> = self.others.iter().map(|(text, _)| *text).collect();
+        let (mut conditions, mut values): (Vec<&str>, Vec<Value>) =
+            self.others.iter().cloned().unzip();
+        let mut query = String::new();
+        let mut behind = vec![first.into(), before.into()];
+        match (self.in_blocks(), &self.indexed) {
+            (Some((table, value)), Some((_, condition, _))) => {
+                // Each event of a block counts as looked at, or a call would have no bound.
+                conditions.push(condition);
+                values.push(value.clone());
+                query.push_str(&format!(
+                    "{table} CROSS JOIN events ON {WITHIN} WHERE +seq >= ? AND +seq < ? AND value = ?
+                     AND block >= ? AND block <= ? ORDER BY block DESC, seq DESC"
+                ));
+                let blocks = [first >> BITS, before >> BITS].map(Value::from);
+                behind.push(value.clone());
+                behind.extend(blocks);
+            }
+            (_, Some((_, condition, value))) => {
+                query.push_str(&format!(
+                    "events WHERE seq >= ? AND seq < ? AND {condition} ORDER BY seq DESC"
+                ));
+                behind.push(value.clone());
+            }
+            (_, None) => query.push_str("events WHERE seq >= ? AND seq < ? ORDER BY seq DESC"),
+        }
+        values.extend(behind);
         let fits = match conditions.is_empty() {
             true => "1".to_owned(),
             false => conditions.join(" AND "),
         };
-        let mut values: Vec<Value> = self.others.iter().map(|(_, value)| value.clone()).collect();
-        let mut query = format!(
-            "SELECT seq, ifnull({fits}, 0), client, user, path FROM events WHERE seq >= ? AND seq < ?"
-        );
-        values.extend([first.into(), before.into()]);
-        if let Some((condition, value)) = &self.indexed {
-            query.push_str(&format!(" AND {condition}"));
-            values.push(value.clone());
-        }
-        query.push_str(" ORDER BY seq DESC");
+        let looked = "client, user, path";
+        let query = format!("SELECT seq, ifnull({fits}, 0), {looked} FROM {query}");
         (query, values)
+    }
+
+    /// The table that tells the blocks of the condition, and of what.
+    fn in_blocks(&self) -> Option<(&'static str, &Value)> {
+        let indexed = self.indexed.as_ref().filter(|_| self.blocks);
+        indexed.map(|(table, _, value)| (*table, value))
     }
 
     /// Decides what SQL does not.

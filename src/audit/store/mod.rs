@@ -5,6 +5,7 @@
 //! `synchronous = NORMAL` a power cut may take the last transactions, and leaves the database sound.
 
 mod ask;
+mod blocks;
 mod counts;
 mod find;
 mod fresh;

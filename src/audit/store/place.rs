@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::super::Row;
 use super::super::batch::Place;
+use super::blocks::WITHIN;
 use super::{Store, StoreError};
 
 impl Store {
@@ -76,12 +77,14 @@ impl Store {
 
     /// Whether an event with this very line is there.
     pub(in crate::audit) fn holds(&self, row: &Row) -> Result<bool, StoreError> {
-        let query =
-            "SELECT EXISTS (SELECT 1 FROM events WHERE flow = ?1 AND +time = ?2 AND line = ?3)";
+        let query = format!(
+            "SELECT EXISTS (SELECT 1 FROM blocks_of_flow CROSS JOIN events ON {WITHIN}
+             WHERE value = ?1 AND flow = ?1 AND time = ?2 AND line = ?3)"
+        );
         let flow = i64::try_from(row.flow).unwrap_or(i64::MAX);
         let found = self
             .connection
-            .query_row(query, params![flow, row.time, row.line], |row| row.get(0));
+            .query_row(&query, params![flow, row.time, row.line], |row| row.get(0));
         found.map_err(|error| StoreError::unread(self.path(), &error))
     }
 }

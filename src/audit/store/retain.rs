@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 use rusqlite::TransactionBehavior;
 
 use super::super::row::micros;
+use super::blocks::{Taken, WITHIN};
 use super::{HOUR, Store, StoreError};
 
 /// Events that one step takes out at most, more than a batch brings in: some milliseconds of work.
 const STEP: i64 = 600;
 
 /// Free pages that one step gives back to the disk at most.
-const VACUUM_STEP: i64 = 256;
+const VACUUM_STEP: i64 = 128;
 
 impl Store {
     /// Takes out at most 600 events that are too old or too many, and as many counts of hours that are
@@ -32,13 +33,14 @@ impl Store {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let old = "DELETE FROM events WHERE seq IN
-            (SELECT seq FROM events WHERE time < ?1 ORDER BY time LIMIT ?2)";
-        let mut taken = transaction.prepare_cached(old)?.execute([before, STEP])?;
+        let old = format!(
+            "SELECT seq FROM blocks CROSS JOIN events ON {WITHIN}
+             WHERE earliest < ?1 AND time < ?1 ORDER BY earliest LIMIT ?2"
+        );
+        let mut taken = Taken::take(&transaction, &old, [before, STEP])?.count;
         if taken == 0 && over {
-            let first =
-                "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?1)";
-            taken = transaction.prepare_cached(first)?.execute([STEP])?;
+            let first = "SELECT seq FROM events ORDER BY seq LIMIT ?1";
+            taken = Taken::take(&transaction, first, [STEP])?.count;
         }
         // An hour goes once all of it is too old.
         let hours = "DELETE FROM hours WHERE (file, id, hour) IN
@@ -48,8 +50,8 @@ impl Store {
             .execute([before.saturating_sub(HOUR), STEP])?;
         // A session goes with the last of its events; one still running has its own to come.
         let sessions = "DELETE FROM sessions WHERE flow IN (SELECT flow FROM sessions
-            WHERE started < ifnull((SELECT min(time) FROM events), ?1) AND NOT EXISTS
-                (SELECT 1 FROM events WHERE events.flow = sessions.flow)
+            WHERE started < ifnull((SELECT min(earliest) FROM blocks), ?1) AND NOT EXISTS
+                (SELECT 1 FROM blocks_of_flow WHERE value = sessions.flow)
             ORDER BY started LIMIT ?2)";
         if taken > 0 {
             transaction

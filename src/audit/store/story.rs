@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::super::Row;
 use super::ask::unsigned;
+use super::blocks::WITHIN;
 use super::find::{COLUMNS, row_of};
 use super::{Reader, StoreError};
 
@@ -59,7 +60,13 @@ impl Reader {
     fn try_story(&self, flow: u64, limit: u32) -> rusqlite::Result<Option<Story>> {
         let _state = self.connection.unchecked_transaction()?;
         let number = i64::try_from(flow).unwrap_or(i64::MAX);
-        let query = format!("SELECT {COLUMNS} FROM events WHERE flow = ?1 ORDER BY seq LIMIT ?2");
+        let query = match self.has_blocks() {
+            true => format!(
+                "SELECT {COLUMNS} FROM blocks_of_flow CROSS JOIN events ON {WITHIN}
+                 WHERE value = ?1 AND flow = ?1 ORDER BY block, seq LIMIT ?2"
+            ),
+            false => format!("SELECT {COLUMNS} FROM events WHERE flow = ?1 ORDER BY seq LIMIT ?2"),
+        };
         let mut select = self.connection.prepare_cached(&query)?;
         let values = params![number, i64::from(limit) + 1];
         let rows = select.query_map(values, row_of)?;

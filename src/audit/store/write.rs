@@ -12,6 +12,7 @@ use crate::config::StoreSettings;
 
 use super::super::Row;
 use super::super::batch::{Batch, Place};
+use super::blocks::Blocks;
 use super::counts::Counts;
 use super::fresh::Opened;
 use super::{StoreError, find, folder, place, schema};
@@ -19,7 +20,11 @@ use super::{StoreError, find, folder, place, schema};
 /// How long another process may hold the database before a write fails and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Pages of the write-ahead log after which it goes into the database: 4 MB of 4 KiB pages.
+/// Bytes of a page of a store that begins. An event has some 1,000, so that in pages of the usual 4 KiB
+/// a good part stays empty; larger ones are written anew for few events too often.
+const PAGE: i64 = 8 << 10;
+
+/// Pages of the write-ahead log after which it goes into the database: 8 MB.
 const CHECKPOINT_PAGES: i64 = 1000;
 
 /// Bytes that the write-ahead log keeps once it is used up.
@@ -117,11 +122,15 @@ impl Store {
             self.unsure = None;
             return Ok(());
         }
-        insert(&transaction, next, rows)?;
+        if !rows.is_empty() {
+            insert(&transaction, next, rows)?;
+            Blocks::of(next, rows).put(&transaction)?;
+        }
         let mut counts = Counts::default();
         for row in rows {
             counts.add_session(row);
             counts.add_rule(row);
+            counts.add_client(row);
         }
         for row in quiet {
             counts.add_rule(row);
@@ -150,7 +159,10 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT).map_err(unopened)?;
     let version = schema::version(&connection, path)?;
     if version == 0 {
-        // Only an empty database takes this; with it, what retention frees can go back to the disk.
+        // Only an empty database takes these; with the second, what retention frees can go back to the disk.
+        connection
+            .pragma_update(None, "page_size", PAGE)
+            .map_err(unopened)?;
         connection
             .pragma_update(None, "auto_vacuum", "INCREMENTAL")
             .map_err(unopened)?;
@@ -181,40 +193,24 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 /// Columns of an event.
 const COLUMNS: usize = 19;
 
-/// Events that one statement puts in: as many as fit first, then fewer. Each statement opens the table
-/// and its indexes anew, which costs as much as a good part of an event.
-static INSERTS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| {
-    let event = format!("({})", ["?"; COLUMNS].join(", "));
-    [16, 4, 1].map(|count| {
-        let events = vec![event.as_str(); count].join(", ");
-        let columns = find::COLUMNS;
-        let insert = format!("INSERT INTO events ({columns}) VALUES {events}");
-        (count, insert)
-    })
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let (columns, values) = (find::COLUMNS, ["?"; COLUMNS].join(", "));
+    format!("INSERT INTO events ({columns}) VALUES ({values})")
 });
 
-/// Puts the events in, from this place on.
+/// Puts the events in, from this place on. A statement of several events would cost more: it keeps the
+/// pages that it changes, to be able to undo itself, and more texts at once than have a place ready.
 fn insert(transaction: &Transaction<'_>, first: i64, rows: &[Row]) -> rusqlite::Result<()> {
-    let (mut seq, mut rest) = (first, rows);
-    for (count, insert) in &*INSERTS {
-        if rest.len() < *count {
-            continue;
-        }
-        let mut insert = transaction.prepare_cached(insert)?;
-        while let Some((events, behind)) = rest.split_at_checked(*count) {
-            for (place, row) in events.iter().enumerate() {
-                bind(&mut insert, place * COLUMNS, seq, row)?;
-                seq += 1;
-            }
-            insert.raw_execute()?;
-            rest = behind;
-        }
+    let mut insert = transaction.prepare_cached(&INSERT)?;
+    for (seq, row) in (first..).zip(rows) {
+        bind(&mut insert, seq, row)?;
+        insert.raw_execute()?;
     }
     Ok(())
 }
 
-/// Binds an event to the parameters behind `before`, in the order of [`find::COLUMNS`].
-fn bind(insert: &mut Statement<'_>, before: usize, seq: i64, row: &Row) -> rusqlite::Result<()> {
+/// Binds an event, in the order of [`find::COLUMNS`].
+fn bind(insert: &mut Statement<'_>, seq: i64, row: &Row) -> rusqlite::Result<()> {
     let values: [&dyn ToSql; COLUMNS] = [
         &seq,
         &row.time,
@@ -236,7 +232,7 @@ fn bind(insert: &mut Statement<'_>, before: usize, seq: i64, row: &Row) -> rusql
         &row.duration_ms.map(signed),
         &row.line,
     ];
-    for (parameter, value) in (before + 1..).zip(values) {
+    for (parameter, value) in (1..).zip(values) {
         insert.raw_bind_parameter(parameter, value)?;
     }
     Ok(())
