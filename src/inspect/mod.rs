@@ -124,7 +124,7 @@ pub struct Inspector {
     lacks: Lacks,
     /// The client sent urgent data that no command has taken with it.
     urgent: bool,
-    held_back: Option<HeldBack>,
+    held_back: Option<Box<HeldBack>>,
     bad_passwords: u32,
     /// CCC was used: TLS is behind this session.
     cleared: bool,
