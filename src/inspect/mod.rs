@@ -17,6 +17,7 @@ mod held;
 mod limits;
 mod login;
 mod pending;
+mod room;
 mod secure;
 mod server;
 mod settle;
@@ -43,6 +44,7 @@ pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
 };
+pub use room::Room;
 pub(crate) use settle::{hidden_features, hides, settle};
 
 use directory::Directory;
