@@ -1,7 +1,10 @@
 //! The two control connections as sockets: reading, writing, half-close and reset.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -27,6 +30,12 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// Bytes taken in one read.
 const READ_SIZE: usize = 8 * 1024;
+
+thread_local! {
+    /// Where a thread reads to, whichever session it serves: idle ones have no room for it, and it is
+    /// never filled with zeros first.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// One control connection.
 #[derive(Debug)]
@@ -75,9 +84,15 @@ impl Leg {
         }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.stream.is_some() {
-            self.unsent.extend_from_slice(bytes);
+    /// Sends these behind what is unsent.
+    pub(super) fn push(&mut self, bytes: Vec<u8>) {
+        if self.stream.is_none() {
+            return;
+        }
+        if self.unsent.is_empty() {
+            self.unsent = bytes;
+        } else {
+            self.unsent.extend_from_slice(&bytes);
         }
     }
 
@@ -107,20 +122,23 @@ impl Leg {
     }
 
     /// Waits until there may be something to read; for ever on a closed leg.
-    pub(super) async fn readable(&self) {
-        match &self.stream {
+    ///
+    /// Only the session waits, so the connection's own place for one waiter is enough: futures of
+    /// `TcpStream::readable` bring a place along, which each session would keep for each of four.
+    pub(super) fn readable(&self) -> impl Future<Output = ()> {
+        poll_fn(|context| match &self.stream {
             // An error shows again in the read that follows.
-            Some(stream) => drop(stream.readable().await),
-            None => std::future::pending().await,
-        }
+            Some(stream) => stream.poll_read_ready(context).map(drop),
+            None => Poll::Pending,
+        })
     }
 
     /// Waits until something may be written; for ever on a closed leg.
-    pub(super) async fn writable(&self) {
-        match &self.stream {
-            Some(stream) => drop(stream.writable().await),
-            None => std::future::pending().await,
-        }
+    pub(super) fn writable(&self) -> impl Future<Output = ()> {
+        poll_fn(|context| match &self.stream {
+            Some(stream) => stream.poll_write_ready(context).map(drop),
+            None => Poll::Pending,
+        })
     }
 
     /// Reads what is there and hands it on.
@@ -130,20 +148,24 @@ impl Leg {
         let Some(stream) = &self.stream else {
             return Ok(Taken::Nothing);
         };
-        let mut buffer = [0; READ_SIZE];
-        match stream.try_read(&mut buffer) {
+        let mut room = ROOM.take();
+        room.reserve(READ_SIZE);
+        let taken = match stream.try_read_buf(&mut room) {
             Ok(0) => Ok(Taken::Finished),
-            Ok(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
+            Ok(_) => {
                 let urgent = std::mem::take(&mut self.at_mark);
                 // A read ends at a mark, and lines end with LF: where a read did, none is looked for.
-                self.at_mark = bytes.last() != Some(&b'\n') && net::at_mark(stream)?;
-                hand_on(bytes, urgent);
+                let marked = room.last() != Some(&b'\n') && net::at_mark(stream)?;
+                self.at_mark = marked;
+                hand_on(&room, urgent);
                 Ok(Taken::Bytes)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
             Err(error) => Err(error),
-        }
+        };
+        room.clear();
+        ROOM.set(room);
+        taken
     }
 
     /// Writes what the peer takes, and passes on the end once all is written.
@@ -174,7 +196,7 @@ impl Leg {
             }
         }
         if self.sent == self.unsent.len() && self.urgent_at.is_none() {
-            self.unsent.clear();
+            self.unsent = Vec::new();
             self.sent = 0;
             if std::mem::take(&mut self.finishing) {
                 SockRef::from(stream).shutdown(Shutdown::Write)?;

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
+use std::task::{Context, Poll, Waker};
 
 use super::flows::News;
 
@@ -13,16 +12,23 @@ const MAX_UNREAD: usize = 64;
 /// News of one session. It takes them whenever it runs; who has news that can wait need not wake it.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    unread: Mutex<VecDeque<News>>,
-    woken: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    unread: VecDeque<News>,
+    /// The session is to run, and has not since.
+    due: bool,
+    session: Option<Waker>,
 }
 
 impl Mailbox {
     /// Puts in news, behind those that are unread; they are lost where there are too many.
     pub(super) fn put(&self, news: News) {
-        let mut unread = self.lock();
-        if unread.len() < MAX_UNREAD {
-            unread.push_back(news);
+        let mut state = self.lock();
+        if state.unread.len() < MAX_UNREAD {
+            state.unread.push_back(news);
         } else {
             tracing::debug!(?news, "a session takes no news of its data");
         }
@@ -31,32 +37,52 @@ impl Mailbox {
     /// Puts them in, and wakes the session.
     pub(super) fn send(&self, news: News) {
         self.put(news);
-        self.woken.notify_one();
+        self.wake();
     }
 
     /// Wakes the session if something is unread.
     pub(super) fn wake(&self) {
-        if !self.lock().is_empty() {
-            self.woken.notify_one();
+        let mut state = self.lock();
+        if state.unread.is_empty() {
+            return;
+        }
+        state.due = true;
+        let session = state.session.take();
+        drop(state);
+        if let Some(session) = session {
+            session.wake();
         }
     }
 
     /// The oldest news.
     pub(super) fn take(&self) -> Option<News> {
-        self.lock().pop_front()
+        self.lock().unread.pop_front()
     }
 
     /// Whether such news are unread.
     pub(super) fn has(&self, such: impl FnMut(&News) -> bool) -> bool {
-        self.lock().iter().any(such)
+        self.lock().unread.iter().any(such)
     }
 
-    /// Waits until somebody wakes the session.
-    pub(super) async fn woken(&self) {
-        self.woken.notified().await;
+    /// Whether nothing is unread.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().unread.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<News>> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ready once somebody wakes the session, which is the only one to wait.
+    pub(super) fn poll_woken(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.due) {
+            return Poll::Ready(());
+        }
+        match &mut state.session {
+            Some(known) => known.clone_from(context.waker()),
+            none @ None => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
