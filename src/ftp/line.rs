@@ -50,6 +50,14 @@ impl LineBuffer {
         &mut self.bytes
     }
 
+    /// The memory that it holds nothing in; `None` where it holds something.
+    pub(crate) fn room(&mut self) -> Option<&mut Vec<u8>> {
+        self.is_empty().then(|| {
+            self.clear();
+            &mut self.bytes
+        })
+    }
+
     /// Bytes held that no line was made of.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.start

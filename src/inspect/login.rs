@@ -120,10 +120,10 @@ impl Inspector {
             self.send_client(with_line_end(line));
             self.close_after_guesses(now);
         } else {
-            self.held_back = Some(HeldBack {
+            self.held_back = Some(Box::new(HeldBack {
                 until: now + delay,
                 line: with_line_end(line),
-            });
+            }));
         }
         true
     }

@@ -17,6 +17,7 @@ mod held;
 mod limits;
 mod login;
 mod pending;
+mod room;
 mod secure;
 mod server;
 mod settle;
@@ -43,6 +44,7 @@ pub use event::{
     Command, Direction, EndReason, Event, Mode, PinholeEnd, Record, Side, TransferOutcome,
     Transferred, Violation,
 };
+pub use room::Room;
 pub(crate) use settle::{hidden_features, hides, settle};
 
 use directory::Directory;
@@ -124,7 +126,7 @@ pub struct Inspector {
     lacks: Lacks,
     /// The client sent urgent data that no command has taken with it.
     urgent: bool,
-    held_back: Option<HeldBack>,
+    held_back: Option<Box<HeldBack>>,
     bad_passwords: u32,
     /// CCC was used: TLS is behind this session.
     cleared: bool,

@@ -27,11 +27,11 @@ pub(super) enum Channel {
     #[default]
     Plain,
     /// Nothing of it.
-    Opaque(Opaque),
+    Opaque(Box<Opaque>),
     /// Plain again after CCC; the server's last records may still come.
     Cleared {
         /// Follows what is left of the server's records.
-        server: Records,
+        server: Box<Records>,
     },
     /// Over, while connections that came through its window are still to be counted.
     Draining {
@@ -129,7 +129,7 @@ impl Inspector {
         let records = match &mut self.channel {
             Channel::Plain | Channel::Draining { .. } => return bytes,
             Channel::Opaque(opaque) => &mut opaque.server,
-            Channel::Cleared { server } => server,
+            Channel::Cleared { server } => &mut **server,
         };
         let taken = records.take(bytes);
         let (tls, plain) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
@@ -160,7 +160,7 @@ impl Inspector {
     /// Whether both sides have sent a TLS record.
     fn handshake_began(&self) -> bool {
         match &self.channel {
-            Channel::Opaque(Opaque { client, server, .. }) => client.begun && server.begun,
+            Channel::Opaque(opaque) => opaque.client.begun && opaque.server.begun,
             Channel::Plain | Channel::Cleared { .. } | Channel::Draining { .. } => true,
         }
     }
@@ -202,11 +202,11 @@ impl Inspector {
             }
         });
         let (client, server) = (Records::default(), Records::default());
-        self.channel = Channel::Opaque(Opaque {
+        self.channel = Channel::Opaque(Box::new(Opaque {
             client,
             server,
             window,
-        });
+        }));
         // What the server sent behind its 234 is not text.
         let rest = self.server.buffer.take_all();
         let plain = self.carry_server(&rest, now);
@@ -220,7 +220,7 @@ impl Inspector {
         };
         self.close_window(opaque.window);
         self.channel = Channel::Cleared {
-            server: opaque.server,
+            server: Box::new(opaque.server),
         };
         // Who logged in could not be read; that somebody did is what CCC needs (RFC 4217 §5).
         self.logged_in = true;
@@ -263,9 +263,8 @@ impl Inspector {
 
     pub(super) fn window_changed(&mut self, news: WindowNews, now: Instant) {
         self.moved = now;
-        if let Channel::Opaque(Opaque {
-            window: Some(open), ..
-        }) = &mut self.channel
+        if let Channel::Opaque(opaque) = &mut self.channel
+            && let Some(open) = &mut opaque.window
         {
             match &news {
                 WindowNews::Used { .. } => open.connections = open.connections.saturating_add(1),
@@ -316,9 +315,8 @@ impl Inspector {
         if matches!(&self.channel, Channel::Draining { until, .. } if now >= *until) {
             return self.hurry_window();
         }
-        if let Channel::Opaque(Opaque {
-            window: Some(open), ..
-        }) = &mut self.channel
+        if let Channel::Opaque(opaque) = &mut self.channel
+            && let Some(open) = &mut opaque.window
             && now >= open.renew_at
         {
             open.renew_at = now + WINDOW_RENEWAL;

@@ -28,7 +28,7 @@ pub(super) enum Setup {
     /// Waits for a free port.
     AwaitPort(Box<PortWanted>),
     /// Waits for the word that the pinhole stands.
-    AwaitPinhole(Box<PinholeWanted>),
+    AwaitPinhole(PinholeWanted),
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(super) enum Purpose {
 
 #[derive(Debug)]
 pub(super) struct PinholeWanted {
-    open: Open,
+    open: Box<Open>,
     then: Then,
 }
 
@@ -310,8 +310,8 @@ impl Inspector {
         mode: Mode,
         (asked, rule): (Command, Arc<RuleName>),
         now: Instant,
-    ) -> Open {
-        Open {
+    ) -> Box<Open> {
+        Box::new(Open {
             asked,
             id,
             pinhole,
@@ -324,13 +324,13 @@ impl Inspector {
             counted: None,
             command: None,
             permit: Permit::default(),
-        }
+        })
     }
 
-    fn want_pinhole(&mut self, open: Open, carriage: Carriage, then: Then) {
+    fn want_pinhole(&mut self, open: Box<Open>, carriage: Carriage, then: Then) {
         let (id, pinhole) = (open.id, open.pinhole);
         let lifetime = self.settings.pinhole_lifetime;
-        self.setup = Setup::AwaitPinhole(Box::new(PinholeWanted { open, then }));
+        self.setup = Setup::AwaitPinhole(PinholeWanted { open, then });
         self.actions.push_back(Action::OpenPinhole {
             id,
             pinhole,
@@ -392,7 +392,7 @@ impl Inspector {
     /// The kernel's or the relay's word; `refused` says why it is no.
     pub(super) fn pinhole_answered(&mut self, id: PinholeId, refused: Option<String>) {
         let wanted = match std::mem::take(&mut self.setup) {
-            Setup::AwaitPinhole(wanted) if wanted.open.id == id => *wanted,
+            Setup::AwaitPinhole(wanted) if wanted.open.id == id => wanted,
             other @ (Setup::Idle | Setup::AwaitPort(_) | Setup::AwaitPinhole(_)) => {
                 self.setup = other;
                 return;

@@ -27,8 +27,9 @@ const MAX_FINISHING: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    pub(super) open: Option<Open>,
-    finishing: VecDeque<Finishing>,
+    /// On the heap: most of the time of most sessions there is none.
+    pub(super) open: Option<Box<Open>>,
+    pub(super) finishing: VecDeque<Finishing>,
     last_id: u64,
 }
 
@@ -61,8 +62,8 @@ pub(super) struct Counted {
 }
 
 #[derive(Debug)]
-struct Finishing {
-    open: Open,
+pub(super) struct Finishing {
+    open: Box<Open>,
     end: PinholeEnd,
     code: Option<u16>,
     deadline: Instant,
@@ -116,10 +117,8 @@ impl Transfers {
             .finishing
             .iter_mut()
             .map(|finishing| &mut finishing.open);
-        self.open
-            .iter_mut()
-            .chain(closing)
-            .find(|open| open.id == id)
+        let mut all = self.open.iter_mut().chain(closing);
+        all.find(|open| open.id == id).map(Box::as_mut)
     }
 }
 
@@ -322,7 +321,7 @@ impl Inspector {
             command,
             permit,
             ..
-        } = open;
+        } = *open;
         self.actions.push_back(Action::ForgetPinhole { id });
         if !used {
             return self.record(Event::PinholeUnused {

@@ -51,7 +51,7 @@ pub struct LiveSession {
     /// Commands that were denied.
     pub denied: u64,
     /// The pinhole that is open for it, or whose connection stands.
-    pub pinhole: Option<LivePinhole>,
+    pub pinhole: Option<Box<LivePinhole>>,
 }
 
 /// A pinhole that can be shown.
@@ -155,14 +155,14 @@ impl Live {
                 mode,
                 rule,
             } => {
-                session.pinhole = Some(LivePinhole {
+                session.pinhole = Some(Box::new(LivePinhole {
                     id: *id,
                     pinhole: *pinhole,
                     mode: *mode,
                     rule: Arc::clone(rule),
                     opened: micros(at),
                     used: false,
-                });
+                }));
             }
             Event::PinholeUsed { id, .. } => {
                 if let Some(pinhole) = session.pinhole.as_mut().filter(|own| own.id == *id) {

@@ -37,7 +37,6 @@ struct Core {
 /// One session on a thread; gives its place back when dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
-    handle: Handle,
     sessions: Arc<AtomicUsize>,
 }
 
@@ -73,15 +72,14 @@ impl Cores {
 }
 
 impl Seats {
-    /// Takes a place on the thread with the fewest sessions; `None` where there is no thread.
-    pub(super) fn seat(&self) -> Option<Seat> {
+    /// Takes a place on the thread with the fewest sessions, and gives the thread's runtime with it; `None`
+    /// where there is no thread.
+    pub(super) fn seat(&self) -> Option<(Seat, &Handle)> {
         let fewest = |core: &&Core| core.sessions.load(Ordering::Relaxed);
         let core = self.cores.iter().min_by_key(fewest)?;
         core.sessions.fetch_add(1, Ordering::Relaxed);
-        Some(Seat {
-            handle: core.handle.clone(),
-            sessions: Arc::clone(&core.sessions),
-        })
+        let sessions = Arc::clone(&core.sessions);
+        Some((Seat { sessions }, &core.handle))
     }
 }
 
@@ -112,13 +110,6 @@ impl Core {
     }
 }
 
-impl Seat {
-    /// The thread's runtime.
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-}
-
 impl Drop for Seat {
     fn drop(&mut self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -140,9 +131,9 @@ mod tests {
         };
         let seats: Vec<_> = all.cores.iter().map(|_| all.seat().unwrap()).collect();
         assert_eq!(sessions(), vec![1; seats.len()]);
-        for seat in &seats {
+        for (_, handle) in &seats {
             let thread = || async { thread::current().id() };
-            let (first, then) = (seat.handle().spawn(thread()), seat.handle().spawn(thread()));
+            let (first, then) = (handle.spawn(thread()), handle.spawn(thread()));
             let both = Builder::new_current_thread()
                 .build()
                 .unwrap()

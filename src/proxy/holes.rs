@@ -1,15 +1,15 @@
 //! What a session holds of its pinholes and its window: leases, places, kernel elements, relays. All
 //! of it is given back when it is closed, or when the session is dropped.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::audit;
 use crate::conntrack::Key;
 use crate::firewall::WindowSpec;
 use crate::inspect::{Carriage, PinholeNews, WindowNews};
-use crate::nat::Legs;
 use crate::net::{self, PortLease};
 use crate::pinhole::{Pinhole, PinholeId};
 use crate::relay::{self, Expected, Order, RelayEvent};
@@ -24,16 +24,17 @@ use super::mailbox::Mailbox;
 #[derive(Debug)]
 pub(super) struct Holes {
     shared: Arc<Shared>,
-    session: u64,
-    legs: Legs,
-    held: BTreeMap<PinholeId, Held>,
+    about: Arc<audit::Session>,
+    /// Few at a time, in no order; without room where there are none, as there mostly are.
+    held: Vec<(PinholeId, Held)>,
     /// The address that ports were leased on last, and whether it is this machine's. It is one of the
     /// session's own legs, which does not outlive its address.
     leased_on: Option<(IpAddr, bool)>,
-    window: Option<WindowSpec>,
+    window: Option<Box<WindowSpec>>,
     /// Whose window was closed and is followed still.
-    drained: Option<Pair>,
-    news: Arc<Mailbox>,
+    drained: Option<Box<Pair>>,
+    /// `None` while nothing is held.
+    news: Option<Arc<Mailbox>>,
 }
 
 /// What is held for one pinhole.
@@ -49,32 +50,57 @@ struct Held {
 
 impl Holes {
     /// Begins with nothing.
-    pub(super) fn new(shared: Arc<Shared>, session: u64, legs: Legs) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, about: Arc<audit::Session>) -> Self {
         Self {
             shared,
-            session,
-            legs,
-            held: BTreeMap::new(),
+            about,
+            held: Vec::new(),
             leased_on: None,
             window: None,
             drained: None,
-            news: Arc::default(),
+            news: None,
         }
     }
 
     /// The oldest news of what is held.
     pub(super) fn take_news(&mut self) -> Option<News> {
-        self.news.take()
+        self.news.as_ref()?.take()
     }
 
-    /// Where somebody wakes the session for news.
-    pub(super) fn mailbox(&self) -> &Mailbox {
-        &self.news
+    /// Ready once somebody wakes the session for news.
+    pub(super) fn poll_woken(&self, context: &Context<'_>) -> Poll<()> {
+        match &self.news {
+            Some(news) => news.poll_woken(context),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Where news of what is held arrive.
+    fn mailbox(&mut self) -> Arc<Mailbox> {
+        Arc::clone(self.news.get_or_insert_default())
+    }
+
+    fn find(&self, id: PinholeId) -> Option<&Held> {
+        let mut held = self.held.iter();
+        held.find_map(|(own, held)| (*own == id).then_some(held))
+    }
+
+    fn find_mut(&mut self, id: PinholeId) -> Option<&mut Held> {
+        let mut held = self.held.iter_mut();
+        held.find_map(|(own, held)| (*own == id).then_some(held))
+    }
+
+    /// What is held for a pinhole from here on, in place of what was.
+    fn hold(&mut self, id: PinholeId, held: Held) {
+        self.held.retain(|(own, _)| *own != id);
+        // Most sessions never hold two.
+        self.held.reserve_exact(1);
+        self.held.push((id, held));
     }
 
     /// Whether a connection is waited for here and not in the kernel.
     pub(super) fn is_relayed(&self, id: PinholeId) -> bool {
-        self.held.get(&id).is_some_and(|held| held.relay.is_some())
+        self.find(id).is_some_and(|held| held.relay.is_some())
     }
 
     /// Whether a pinhole has been used after all, by what the kernel announced and nobody took so far; it is
@@ -83,9 +109,9 @@ impl Holes {
         let used = || {
             let news =
                 |news: &News| matches!(news, News::Pinhole(of, PinholeNews::Used) if *of == id);
-            self.news.has(news)
+            self.news.as_ref().is_some_and(|own| own.has(news))
         };
-        let held = self.held.get(&id).filter(|held| held.place.is_some());
+        let held = self.find(id).filter(|held| held.place.is_some());
         let pinhole = held.and_then(|held| held.kernel);
         if let (Some(pinhole), Some(kernel)) = (pinhole, &self.shared.kernel)
             && !used()
@@ -104,13 +130,11 @@ impl Holes {
             true => self.shared.ports.lease(address),
         };
         let port = lease.as_ref().map(PortLease::port);
-        self.held.insert(
-            id,
-            Held {
-                lease,
-                ..Held::default()
-            },
-        );
+        let held = Held {
+            lease,
+            ..Held::default()
+        };
+        self.hold(id, held);
         port
     }
 
@@ -137,9 +161,15 @@ impl Holes {
         carriage: Carriage,
         lifetime: Duration,
     ) -> Result<(), String> {
-        let place = self.shared.counts.enter_pinhole(self.legs.client)?;
-        let held = self.held.entry(id).or_default();
-        held.place = Some(place);
+        let client = self.about.client.ip();
+        let place = self.shared.counts.enter_pinhole(client)?;
+        let held = Held {
+            lease: self.find_mut(id).and_then(|held| held.lease.take()),
+            kernel: matches!(carriage.path, DataPath::Kernel).then_some(pinhole),
+            relay: None,
+            place: Some(place),
+        };
+        self.hold(id, held);
         match carriage.path {
             DataPath::Kernel => self.open_in_kernel(id, pinhole, lifetime).await,
             DataPath::Relay => self.open_relay(id, pinhole, carriage, lifetime),
@@ -152,19 +182,18 @@ impl Holes {
         pinhole: Pinhole,
         lifetime: Duration,
     ) -> Result<(), String> {
+        let (session, news) = (self.about.id, self.mailbox());
         let Some(kernel) = &self.shared.kernel else {
             return Err("this gate has no data path in the kernel".to_owned());
         };
-        self.held.entry(id).or_default().kernel = Some(pinhole);
         // Followed first: the connection may come the moment the kernel lets it.
-        self.shared
-            .flows
-            .follow(Key::from(&pinhole), self.session, id, self.news.clone());
+        let key = Key::from(&pinhole);
+        self.shared.flows.follow(key, session, id, news);
         let asked = self.shared.monitor.pinhole_asked();
         let opened = kernel.firewall.open(pinhole, lifetime).await;
         drop(asked);
         opened.map_err(|error| {
-            tracing::warn!(session = self.session, %pinhole, "pinhole not opened: {error}");
+            tracing::warn!(session = self.about.id, %pinhole, "pinhole not opened: {error}");
             "the firewall did not take it".to_owned()
         })
     }
@@ -176,8 +205,9 @@ impl Holes {
         carriage: Carriage,
         lifetime: Duration,
     ) -> Result<(), String> {
-        let held = self.held.entry(id).or_default();
-        let Some(lease) = held.lease.take() else {
+        let news = self.mailbox();
+        let lease = self.find_mut(id).and_then(|held| held.lease.take());
+        let Some(lease) = lease else {
             return Err("no port to listen on".to_owned());
         };
         let order = Order {
@@ -186,7 +216,6 @@ impl Holes {
             max_bytes: carriage.max_bytes,
             connect_timeout: self.shared.limits.connect_timeout,
         };
-        let news = self.news.clone();
         let tell = move |event| {
             let news_of_it = match event {
                 RelayEvent::Used => PinholeNews::Used,
@@ -204,11 +233,13 @@ impl Holes {
         };
         match relay::expect(order, lease, tell) {
             Ok(expected) => {
-                held.relay = Some(expected);
+                if let Some(held) = self.find_mut(id) {
+                    held.relay = Some(expected);
+                }
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(session = self.session, %pinhole, "relay not opened: {error}");
+                tracing::warn!(session = self.about.id, %pinhole, "relay not opened: {error}");
                 Err("the relay could not be set up".to_owned())
             }
         }
@@ -216,10 +247,10 @@ impl Holes {
 
     /// Lets a relayed connection carry no more than this.
     pub(super) fn bound(&mut self, id: PinholeId, max_bytes: u64) {
-        match self.held.get(&id).and_then(|held| held.relay.as_ref()) {
+        match self.find(id).and_then(|held| held.relay.as_ref()) {
             Some(relay) => relay.bound(max_bytes),
             None => {
-                tracing::debug!(session = self.session, %id, max_bytes, "the kernel bounds nothing");
+                tracing::debug!(session = self.about.id, %id, max_bytes, "the kernel bounds nothing");
             }
         }
     }
@@ -231,7 +262,7 @@ impl Holes {
             return;
         };
         if let Err(error) = kernel.firewall.close(pinhole).await {
-            tracing::warn!(session = self.session, %pinhole, "pinhole not closed, its lifetime ends it: {error}");
+            tracing::warn!(session = self.about.id, %pinhole, "pinhole not closed, its lifetime ends it: {error}");
         }
     }
 
@@ -251,7 +282,7 @@ impl Holes {
 
     /// Gives back what a pinhole holds here; the pinhole, where the kernel has to close it.
     fn let_go(&mut self, id: PinholeId) -> Option<Pinhole> {
-        let held = self.held.get_mut(&id)?;
+        let held = self.find_mut(id)?;
         held.lease = None;
         held.relay = None;
         held.place.take()?;
@@ -261,21 +292,24 @@ impl Holes {
     /// Nothing more is wanted about it.
     pub(super) fn forget(&mut self, id: PinholeId) {
         self.close_later(id);
-        if let Some(Held {
-            kernel: Some(pinhole),
-            ..
-        }) = self.held.remove(&id)
-        {
-            self.shared
-                .flows
-                .leave(Key::from(&pinhole), self.session, id);
+        if let Some(pinhole) = self.find(id).and_then(|held| held.kernel) {
+            let key = Key::from(&pinhole);
+            self.shared.flows.leave(key, self.about.id, id);
+        }
+        self.held.retain(|(own, _)| *own != id);
+        if self.held.is_empty() {
+            self.held = Vec::new();
+            let heard = |news: &mut Arc<Mailbox>| news.is_empty();
+            if self.window.is_none() && self.drained.is_none() {
+                self.news.take_if(heard);
+            }
         }
     }
 
     /// What the kernel has counted so far.
     pub(super) fn measure(&self, id: PinholeId) -> PinholeNews {
         let measured = self.shared.kernel.as_ref().and_then(|kernel| {
-            let pinhole = self.held.get(&id)?.kernel?;
+            let pinhole = self.find(id)?.kernel?;
             kernel.watcher.measure(&Key::from(&pinhole))
         });
         let (counters, duration) = measured.unzip();
@@ -288,36 +322,27 @@ impl Holes {
 
     /// Opens the session's window, or goes on holding it open.
     pub(super) async fn open_window(&mut self, window: &Window, lifetime: Duration) {
-        let Legs {
-            client,
-            dialled,
-            server,
-            seen,
-        } = self.legs;
+        let (about, news) = (Arc::clone(&self.about), self.mailbox());
         let index = self.shared.windows.iter().position(|known| known == window);
-        let (Some(index), Some(kernel)) = (index, &self.shared.kernel) else {
-            return self.tell_refused("this gate has no windows");
+        let (Some(index), Some(kernel), Some(seen)) = (index, &self.shared.kernel, about.seen)
+        else {
+            return tell_refused(&news, "this gate has no windows");
         };
+        let (client, dialled) = (about.client.ip(), about.dialled.ip());
         let spec = WindowSpec {
             window: index,
             client,
             dialled,
-            server,
-            source: seen,
+            server: about.server.ip(),
+            source: seen.ip(),
         };
-        self.window = Some(spec);
-        self.shared
-            .flows
-            .follow_window((client, dialled), self.session, self.news.clone());
+        self.window = Some(Box::new(spec));
+        let flows = &self.shared.flows;
+        flows.follow_window((client, dialled), about.id, Arc::clone(&news));
         if let Err(error) = kernel.firewall.open_window(spec, lifetime).await {
-            tracing::warn!(session = self.session, window = %spec, "window not opened: {error}");
-            self.tell_refused("the firewall did not take the window");
+            tracing::warn!(session = about.id, window = %spec, "window not opened: {error}");
+            tell_refused(&news, "the firewall did not take the window");
         }
-    }
-
-    fn tell_refused(&self, reason: &str) {
-        let refused = News::Window(WindowNews::Refused(reason.to_owned()));
-        self.news.send(refused);
     }
 
     /// Closes the session's window, unless another session between the same hosts needs it. What came
@@ -327,10 +352,10 @@ impl Holes {
             return;
         };
         let pair = (spec.client, spec.dialled);
-        let left = self.shared.flows.drain_window(pair, self.session);
-        self.drained = Some(pair);
+        let left = self.shared.flows.drain_window(pair, self.about.id);
+        self.drained = Some(Box::new(pair));
         if let (0, Some(kernel)) = (left, &self.shared.kernel) {
-            kernel.firewall.close_window_later(spec);
+            kernel.firewall.close_window_later(*spec);
         }
     }
 }
@@ -339,10 +364,14 @@ impl Drop for Holes {
     fn drop(&mut self) {
         self.close_window();
         if let Some(pair) = self.drained.take() {
-            self.shared.flows.leave_window(pair, self.session);
+            self.shared.flows.leave_window(*pair, self.about.id);
         }
-        while let Some((&id, _)) = self.held.first_key_value() {
+        while let Some(&(id, _)) = self.held.first() {
             self.forget(id);
         }
     }
+}
+
+fn tell_refused(news: &Mailbox, reason: &str) {
+    news.send(News::Window(WindowNews::Refused(reason.to_owned())));
 }

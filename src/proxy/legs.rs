@@ -1,6 +1,7 @@
 //! The two control connections as sockets: reading, writing, half-close and reset.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::task::{Context, Poll};
@@ -32,7 +33,8 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 const READ_SIZE: usize = 8 * 1024;
 
 thread_local! {
-    /// Where the legs of one thread read, in turn: what was read is handed on before another reads.
+    /// Where a thread reads to, whichever session it serves: idle ones have no room for it, and it is
+    /// never filled with zeros first.
     static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -83,9 +85,15 @@ impl Leg {
         }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.stream.is_some() {
-            self.unsent.extend_from_slice(bytes);
+    /// Sends these behind what is unsent.
+    pub(super) fn push(&mut self, bytes: Vec<u8>) {
+        if self.stream.is_none() {
+            return;
+        }
+        if self.unsent.is_empty() {
+            self.unsent = bytes;
+        } else {
+            self.unsent.extend_from_slice(&bytes);
         }
     }
 
@@ -131,12 +139,9 @@ impl Leg {
         }
     }
 
-    /// Waits until something may be written; for ever on a closed leg.
+    /// Waits until the peer may take some of what is to be written; for ever where there is nothing.
     pub(super) async fn writable(&self) {
-        match &self.stream {
-            Some(stream) => drop(stream.writable().await),
-            None => std::future::pending().await,
-        }
+        poll_fn(|context| self.poll_writable(context)).await;
     }
 
     /// Reads what is there and hands it on.
@@ -193,7 +198,7 @@ impl Leg {
             }
         }
         if self.sent == self.unsent.len() && self.urgent_at.is_none() {
-            self.unsent.clear();
+            self.unsent = Vec::new();
             self.sent = 0;
             if std::mem::take(&mut self.finishing) {
                 SockRef::from(stream).shutdown(Shutdown::Write)?;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
@@ -19,6 +18,7 @@ use crate::net::{self, Shortage, Source};
 
 use super::counts::Place;
 use super::door::{Arrived, Door};
+use super::orders::{Orders, RulesSender, orders};
 use super::session::{Session, record_refusal};
 use super::unheard::{self, SUM_TIME, Unheard};
 use super::{Shared, stopped};
@@ -37,12 +37,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 pub struct Gate {
     listener: Arc<Listener>,
     name: Arc<str>,
-    rules: watch::Receiver<ListenerRules>,
+    orders: Orders,
     sockets: Vec<std::net::TcpListener>,
 }
-
-/// Gives new rules to a listener and its sessions.
-pub type RulesSender = watch::Sender<ListenerRules>;
 
 impl Gate {
     /// Binds the listener's sockets; nothing is taken from them yet.
@@ -59,13 +56,13 @@ impl Gate {
                 .collect::<Result<_, _>>()?,
         };
         let name = Arc::from(listener.name.as_str());
-        let (sender, rules) = watch::channel(rules_of(&listener));
+        let (sender, orders) = orders(rules_of(&listener));
         let listener = Arc::new(listener);
         Ok((
             Self {
                 listener,
                 name,
-                rules,
+                orders,
                 sockets,
             },
             sender,
@@ -87,7 +84,7 @@ impl Gate {
             let taker = Taker {
                 listener: Arc::clone(&self.listener),
                 name: Arc::clone(&self.name),
-                rules: self.rules.clone(),
+                orders: self.orders.clone(),
                 shared: Arc::clone(&shared),
                 unheard: Arc::clone(&unheard),
             };
@@ -101,7 +98,7 @@ impl Gate {
 struct Taker {
     listener: Arc<Listener>,
     name: Arc<str>,
-    rules: watch::Receiver<ListenerRules>,
+    orders: Orders,
     shared: Arc<Shared>,
     /// Of all sockets of the listener.
     unheard: Arc<Unheard>,
@@ -127,6 +124,7 @@ impl Taker {
             }
         }
         drop(door);
+        self.orders.told.wake_all();
         let all = async { while sessions.join_next().await.is_some() {} };
         if time::timeout(STOP_TIMEOUT, all).await.is_err() {
             tracing::warn!(listener = %self.name, "sessions did not end in time");
@@ -135,45 +133,54 @@ impl Taker {
 
     /// Begins a session on one of the threads for them.
     fn seat(&self, sessions: &mut JoinSet<()>, client: TcpStream) {
-        let (Some(seat), Ok(client)) = (self.shared.seats.seat(), client.into_std()) else {
+        let (Some((seat, handle)), Ok(client)) = (self.shared.seats.seat(), client.into_std())
+        else {
             return;
         };
-        let taker = self.clone();
-        let handle = seat.handle().clone();
+        // On the heap, and given back before the session runs.
+        let beginning = Box::pin(self.clone().begin(client));
         let session = async move {
-            match TcpStream::from_std(client) {
-                Ok(client) => taker.serve(client).await,
-                Err(error) => {
-                    tracing::warn!(listener = %taker.name, %error, "a client cannot be served");
-                }
+            let mut begun = beginning.await;
+            // By reference: what is moved has room in both places.
+            if let Some((session, orders)) = &mut begun {
+                session.run(orders).await;
             }
             drop(seat);
         };
-        sessions.spawn_on(session, &handle);
+        sessions.spawn_on(session, handle);
     }
 
-    async fn serve(self, client: TcpStream) {
-        // A client that is gone before it was looked at has no addresses any more.
-        let Some(mut about) = self.about(&client) else {
-            return;
+    /// Brings a client together with its server; `None` where that was not to be, which it has been told.
+    async fn begin(mut self, client: std::net::TcpStream) -> Option<(Session, Orders)> {
+        let client = match TcpStream::from_std(client) {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::warn!(listener = %self.name, %error, "a client cannot be served");
+                return None;
+            }
         };
+        // A client that is gone before it was looked at has no addresses any more.
+        let mut about = self.about(&client)?;
         let (address, dialled) = (about.client, about.dialled);
         let place = match self.admit(address.ip()) {
             Ok(place) => place,
             Err((reason, limit)) => {
                 let Ok(_told) = self.shared.refusals.try_acquire() else {
-                    return self.reset_unheard(client, about).await;
+                    self.reset_unheard(client, about).await;
+                    return None;
                 };
-                return Box::pin(self.turn_away(client, about, reason, &limit)).await;
+                self.turn_away(client, about, reason, &limit).await;
+                return None;
             }
         };
-        let server = match Box::pin(self.reach_server(&mut about)).await {
+        let server = match self.reach_server(&mut about).await {
             Ok(server) => server,
             Err((reason, text)) => {
-                return Box::pin(self.turn_away(client, about, reason, &text)).await;
+                self.turn_away(client, about, reason, &text).await;
+                return None;
             }
         };
-        let Some(seen) = about.seen else { return };
+        let seen = about.seen?;
         let legs = Legs {
             client: address.ip(),
             dialled: dialled.ip(),
@@ -183,7 +190,7 @@ impl Taker {
         let settings = Settings {
             listener: Arc::clone(&self.name),
             legs,
-            rules: self.rules.borrow().clone(),
+            rules: self.orders.rules.borrow_and_update().clone(),
             meters: Arc::clone(&self.shared.meters),
             data: self.listener.data,
             convert: self.listener.convert,
@@ -193,9 +200,8 @@ impl Taker {
             client_is_edge: net::is_local(address.ip()).unwrap_or(false),
         };
         let shared = Arc::clone(&self.shared);
-        // By reference: moved into its own future, the session would have room in both.
-        let mut session = Session::new(shared, about, settings, (client, server), place);
-        session.run(self.rules).await;
+        let session = Session::new(shared, about, settings, (client, server), place);
+        Some((session, self.orders))
     }
 
     /// Numbers a session and says who talks to whom; as far as it is known.

@@ -59,6 +59,11 @@ impl Mailbox {
         self.lock().unread.iter().any(such)
     }
 
+    /// Whether nothing is unread.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().unread.is_empty()
+    }
+
     /// Ready once somebody wakes the session for what it has not read.
     pub(super) fn poll_woken(&self, context: &Context<'_>) -> Poll<()> {
         let mut inside = self.lock();

@@ -11,6 +11,7 @@ mod holes;
 mod legs;
 mod listener;
 mod mailbox;
+mod orders;
 mod session;
 mod unheard;
 
@@ -29,7 +30,8 @@ use crate::rules::{Meters, Window};
 
 pub use cores::{Cores, Seats};
 pub use flows::Flows;
-pub use listener::{Gate, RulesSender, rules_of};
+pub use listener::{Gate, rules_of};
+pub use orders::RulesSender;
 
 use arrivals::Arrivals;
 use counts::Counts;

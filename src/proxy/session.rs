@@ -1,7 +1,8 @@
 //! One session: drives an inspector with two sockets, a clock and the kernel's news.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,19 +14,29 @@ use tokio::time;
 
 use crate::audit::{self, Entry};
 use crate::inspect::{
-    Action, EndReason, Event, Inspector, ListenerRules, PinholeNews, Record, Settings, Side,
+    Action, EndReason, Event, Inspector, ListenerRules, PinholeNews, Record, Room, Settings, Side,
 };
 
 use crate::monitor::Watched;
+use crate::pinhole::PinholeId;
 
+use super::Shared;
 use super::counts::Place;
 use super::flows::News;
 use super::holes::Holes;
 use super::legs::{Leg, Taken};
-use super::{Shared, stopped};
+use super::orders::Orders;
 
 /// How long the last bytes may take to be written once a session closes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// What the sessions of a thread work in, one after the other.
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
+/// What is left to be waited for of an action.
+type Rest<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// A session whose two connections stand.
 pub(super) struct Session {
@@ -48,16 +59,14 @@ pub(super) struct Session {
 
 /// Why a session's turn has come.
 enum Wake {
-    /// There are new rules; or, where there is no `more`, nobody is left who could give any.
-    Reloaded { more: bool },
+    /// There are new rules, or portcullis stops.
+    Told,
     /// This side may have sent something.
     Readable(Side),
     /// A peer takes bytes again, or there is news of the data.
     TurnDue,
     /// The inspector's deadline.
     Deadline,
-    /// Portcullis stops.
-    Stop,
 }
 
 impl Session {
@@ -70,7 +79,7 @@ impl Session {
     ) -> Self {
         let about = Arc::new(about);
         let watched = shared.monitor.watch(&about, SystemTime::now());
-        let holes = Holes::new(Arc::clone(&shared), about.id, settings.legs);
+        let holes = Holes::new(Arc::clone(&shared), Arc::clone(&about));
         Self {
             id: about.id,
             inspector: Inspector::new(settings, Instant::now()),
@@ -88,13 +97,11 @@ impl Session {
     }
 
     /// Serves the session to its end.
-    pub(super) async fn run(&mut self, mut rules: watch::Receiver<ListenerRules>) {
+    pub(super) async fn run(&mut self, Orders { rules, told }: &mut Orders) {
         // These last from turn to turn: to begin and end them at each costs more than what a turn does.
-        let mut reloaded = pin!(reload(rules.clone()));
-        let mut told_to_stop = self.shared.stop.clone();
-        let mut stop = pin!(stopped(&mut told_to_stop));
+        let mut notified = pin!(told.notified(self.id));
         let mut alarm = pin!(time::sleep(Duration::ZERO));
-        let (mut reloading, mut stopping) = (true, false);
+        let mut stopping = false;
         loop {
             self.take_news();
             self.carry_out().await;
@@ -105,6 +112,10 @@ impl Session {
             if self.inspector.is_over() {
                 break;
             }
+            if self.hear(rules, &mut stopping) {
+                continue;
+            }
+            ROOM.with_borrow_mut(|room| self.inspector.give_back(room));
             let deadline = self.inspector.poll_timeout();
             if let Some(deadline) = deadline {
                 alarm.as_mut().reset(deadline.into());
@@ -115,9 +126,8 @@ impl Session {
             let read_server = self.inspector.wants(Side::Server) && !held_up;
             let wake = poll_fn(|context| {
                 // First: what a peer sends after a reload was told as done is decided by its rules.
-                let news = reloading && !matches!(rules.has_changed(), Ok(false));
-                if news && let Poll::Ready(more) = reloaded.as_mut().poll(context) {
-                    return Poll::Ready(Wake::Reloaded { more });
+                if rules.has_changed().unwrap_or(false) || (!stopping && self.stops()) {
+                    return Poll::Ready(Wake::Told);
                 }
                 if read_server && self.server.poll_readable(context).is_ready() {
                     return Poll::Ready(Wake::Readable(Side::Server));
@@ -127,43 +137,45 @@ impl Session {
                 }
                 let writable = self.client.poll_writable(context).is_ready()
                     || self.server.poll_writable(context).is_ready();
-                if writable || self.holes.mailbox().poll_woken(context).is_ready() {
+                if writable || self.holes.poll_woken(context).is_ready() {
                     return Poll::Ready(Wake::TurnDue);
                 }
                 if deadline.is_some() && alarm.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Wake::Deadline);
                 }
-                if !stopping && stop.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Wake::Stop);
-                }
-                // Waited for like all else, once nothing is to be done.
-                match reloading {
-                    true => reloaded
-                        .as_mut()
-                        .poll(context)
-                        .map(|more| Wake::Reloaded { more }),
-                    false => Poll::Pending,
-                }
+                notified.as_mut().poll(context).map(|()| Wake::Told)
             });
             match wake.await {
-                Wake::Reloaded { more: true } => {
-                    let new = rules.borrow_and_update().clone();
-                    reloaded.set(reload(rules.clone()));
-                    self.inspector.handle_rules(new, Instant::now());
-                }
-                Wake::Reloaded { more: false } => reloading = false,
+                Wake::Told => notified.set(told.notified(self.id)),
                 Wake::Readable(side) => self.read(side),
                 Wake::TurnDue => {}
                 Wake::Deadline => self.inspector.handle_timeout(Instant::now()),
-                Wake::Stop => {
-                    // Said once; what is left ends by its deadlines.
-                    let text = "The FTP gate is stopping.";
-                    self.inspector
-                        .handle_stop(EndReason::Stopping, text, Instant::now());
-                    stopping = true;
-                }
             }
         }
+    }
+
+    /// Takes new rules, and that portcullis stops; gives whether there was one of the two.
+    fn hear(&mut self, rules: &mut watch::Receiver<ListenerRules>, stopping: &mut bool) -> bool {
+        // An error means that nobody is left who could give new ones.
+        let changed = rules.has_changed().unwrap_or(false);
+        if changed {
+            let rules = rules.borrow_and_update().clone();
+            self.inspector.handle_rules(rules, Instant::now());
+        }
+        // Said once; what is left ends by its deadlines.
+        let stops = !*stopping && self.stops();
+        if stops {
+            let text = "The FTP gate is stopping.";
+            self.inspector
+                .handle_stop(EndReason::Stopping, text, Instant::now());
+            *stopping = true;
+        }
+        changed || stops
+    }
+
+    /// Whether portcullis stops; it does as well where nobody is left to say so.
+    fn stops(&self) -> bool {
+        self.shared.stop.has_changed().unwrap_or(true)
     }
 
     fn take_news(&mut self) {
@@ -180,6 +192,7 @@ impl Session {
             Side::Client => (&mut self.client, &mut self.inspector),
             Side::Server => (&mut self.server, &mut self.inspector),
         };
+        ROOM.with_borrow_mut(|room| inspector.lend(room));
         let monitor = self.watched.monitor();
         let taken = leg.take(|bytes, urgent| {
             let now = Instant::now();
@@ -206,67 +219,93 @@ impl Session {
 
     async fn carry_out(&mut self) {
         while let Some(action) = self.inspector.poll_action() {
-            match action {
-                Action::Record(record) => self.keep(record).await,
-                // What is not on the record is not done (design: fail closed).
-                Action::ToServer(_) | Action::OpenPinhole { .. } | Action::OpenWindow { .. }
-                    if self.unrecorded => {}
-                Action::ToClient(bytes) => self.client.push(&bytes),
-                Action::ToServer(bytes) => self.server.push(&bytes),
-                Action::Synch(Side::Client) => self.client.push_synch(),
-                Action::Synch(Side::Server) => self.server.push_synch(),
-                Action::LeasePort { id, address } => {
-                    let port = self.holes.lease_port(id, address);
-                    self.inspector.handle_port(id, port, Instant::now());
-                }
-                Action::OpenPinhole {
-                    id,
-                    pinhole,
-                    carriage,
-                    lifetime,
-                } => {
-                    // On the heap, as all that is seldom waited for: idle sessions keep room for it otherwise.
-                    let opened = self.holes.open(id, pinhole, carriage, lifetime);
-                    let news = match Box::pin(opened).await {
-                        Ok(()) => PinholeNews::Opened,
-                        Err(reason) => PinholeNews::Refused(reason),
-                    };
-                    self.inspector.handle_pinhole(id, news, Instant::now());
-                }
-                Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
-                Action::ClosePinhole { id, used: true } => self.holes.close_used(id),
-                Action::ClosePinhole { id, used: false } => {
-                    // A fast server has sent all, and says so, before its connection is looked at. What came
-                    // before this moment is taken, and nothing after it: peers hear of the end only then.
-                    if self.holes.is_relayed(id) {
-                        yield_now().await;
-                    }
-                    if self.holes.look_for_use(id) {
-                        self.holes.close_used(id);
-                        self.take_news();
-                    } else {
-                        Box::pin(self.holes.close(id)).await;
-                    }
-                }
-                Action::MeasurePinhole { id } => {
-                    let news = self.holes.measure(id);
-                    self.inspector.handle_pinhole(id, news, Instant::now());
-                }
-                Action::ForgetPinhole { id } => self.holes.forget(id),
-                Action::OpenWindow { window, lifetime } => {
-                    Box::pin(self.holes.open_window(&window, lifetime)).await;
-                }
-                Action::CloseWindow { .. } => self.holes.close_window(),
-                Action::FinishToServer => self.server.finish(),
-                Action::FinishToClient => self.client.finish(),
-                Action::Close => self.closing = true,
+            if let Some(rest) = self.begin(action) {
+                rest.await;
             }
         }
     }
 
-    async fn keep(&mut self, record: Box<Record>) {
+    /// Does what can be done at once, and gives what has to be waited for: on the heap, as it is seldom, and
+    /// idle sessions keep room for it otherwise.
+    fn begin(&mut self, action: Action) -> Option<Rest<'_>> {
+        match action {
+            Action::Record(record) => return self.keep(record),
+            // What is not on the record is not done (design: fail closed).
+            Action::ToServer(_) | Action::OpenPinhole { .. } | Action::OpenWindow { .. }
+                if self.unrecorded => {}
+            Action::ToClient(bytes) => self.client.push(bytes),
+            Action::ToServer(bytes) => self.server.push(bytes),
+            Action::Synch(Side::Client) => self.client.push_synch(),
+            Action::Synch(Side::Server) => self.server.push_synch(),
+            Action::LeasePort { id, address } => {
+                let port = self.holes.lease_port(id, address);
+                self.inspector.handle_port(id, port, Instant::now());
+            }
+            Action::OpenPinhole {
+                id,
+                pinhole,
+                carriage,
+                lifetime,
+            } => {
+                return Some(Box::pin(async move {
+                    let opened = self.holes.open(id, pinhole, carriage, lifetime);
+                    let news = match opened.await {
+                        Ok(()) => PinholeNews::Opened,
+                        Err(reason) => PinholeNews::Refused(reason),
+                    };
+                    self.inspector.handle_pinhole(id, news, Instant::now());
+                }));
+            }
+            Action::BoundPinhole { id, max_bytes } => self.holes.bound(id, max_bytes),
+            Action::ClosePinhole { id, used: true } => self.holes.close_used(id),
+            Action::ClosePinhole { id, used: false } => {
+                let relayed = self.holes.is_relayed(id);
+                if !relayed && self.close_if_used(id) {
+                    return None;
+                }
+                return Some(Box::pin(async move {
+                    // A fast server has sent all, and says so, before its connection is looked at. What came
+                    // before this moment is taken, and nothing after it: peers hear of the end only then.
+                    if relayed {
+                        yield_now().await;
+                        if self.close_if_used(id) {
+                            return;
+                        }
+                    }
+                    self.holes.close(id).await;
+                }));
+            }
+            Action::MeasurePinhole { id } => {
+                let news = self.holes.measure(id);
+                self.inspector.handle_pinhole(id, news, Instant::now());
+            }
+            Action::ForgetPinhole { id } => self.holes.forget(id),
+            Action::OpenWindow { window, lifetime } => {
+                return Some(Box::pin(async move {
+                    self.holes.open_window(&window, lifetime).await;
+                }));
+            }
+            Action::CloseWindow { .. } => self.holes.close_window(),
+            Action::FinishToServer => self.server.finish(),
+            Action::FinishToClient => self.client.finish(),
+            Action::Close => self.closing = true,
+        }
+        None
+    }
+
+    /// Closes a pinhole that turns out to have been used; gives whether it has.
+    fn close_if_used(&mut self, id: PinholeId) -> bool {
+        let used = self.holes.look_for_use(id);
+        if used {
+            self.holes.close_used(id);
+            self.take_news();
+        }
+        used
+    }
+
+    fn keep(&mut self, record: Box<Record>) -> Option<Rest<'_>> {
         if self.unrecorded {
-            return;
+            return None;
         }
         let timestamp = SystemTime::now();
         self.watched.observe(&record, timestamp);
@@ -276,16 +315,16 @@ impl Session {
             session,
             record: *record,
         };
-        let Err(entry) = self.shared.audit.accept_at_once(entry) else {
-            return;
-        };
-        if let Err(error) = Box::pin(self.shared.audit.accept(entry)).await {
-            tracing::error!(session = self.id, "the record cannot be kept: {error}");
-            self.unrecorded = true;
-            let text = "The record cannot be kept, so nothing can be done.";
-            self.inspector
-                .handle_stop(EndReason::AuditFailed, text, Instant::now());
-        }
+        let entry = self.shared.audit.accept_at_once(entry).err()?;
+        Some(Box::pin(async move {
+            if let Err(error) = self.shared.audit.accept(entry).await {
+                tracing::error!(session = self.id, "the record cannot be kept: {error}");
+                self.unrecorded = true;
+                let text = "The record cannot be kept, so nothing can be done.";
+                self.inspector
+                    .handle_stop(EndReason::AuditFailed, text, Instant::now());
+            }
+        }))
     }
 
     /// Writes what the peers take, and closes where that is due; gives whether a leg broke.
@@ -364,9 +403,4 @@ pub(super) async fn record_refusal(shared: &Shared, about: audit::Session, reaso
     if let Err(error) = shared.audit.accept(entry).await {
         tracing::error!(session = id, "the record cannot be kept: {error}");
     }
-}
-
-/// Waits for new rules; false where nobody is left who could give any.
-async fn reload(mut rules: watch::Receiver<ListenerRules>) -> bool {
-    rules.changed().await.is_ok()
 }

@@ -4,13 +4,14 @@
 //! client, `port …`, `open …`, `close …` are asked of the kernel, `! …` is a violation, `deny …` a
 //! denied command, and so on. Ports and pinholes are granted as the test says.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis::inspect::{
-    Action, Event, Inspector, ListenerRules, PinholeNews, Settings, Side, Transferred,
+    Action, Event, Inspector, ListenerRules, PinholeNews, Room, Settings, Side, Transferred,
 };
 use portcullis::nat::Legs;
 use portcullis::pinhole::{Counters, Pinhole, PinholeId};
@@ -25,6 +26,11 @@ pub(crate) const ROUTED_V6: [&str; 4] =
 pub(crate) const PUBLISHED: [&str; 4] = ["203.0.113.5", "198.51.100.1", "10.0.0.20", "203.0.113.5"];
 /// Nothing translated.
 pub(crate) const ROUTED: [&str; 4] = ["10.0.0.5", "192.0.2.20", "192.0.2.20", "10.0.0.5"];
+
+thread_local! {
+    /// All sessions of a test work in it, as those of a thread do.
+    static ROOM: RefCell<Room> = RefCell::default();
+}
 
 pub(crate) struct Dialogue {
     pub(crate) inspector: Inspector,
@@ -148,14 +154,18 @@ impl Dialogue {
     }
 
     pub(crate) fn client_bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        ROOM.with_borrow_mut(|room| self.inspector.lend(room));
         self.inspector.handle_client(bytes, self.now);
         self.drain();
+        ROOM.with_borrow_mut(|room| self.inspector.give_back(room));
         self
     }
 
     pub(crate) fn server_bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        ROOM.with_borrow_mut(|room| self.inspector.lend(room));
         self.inspector.handle_server(bytes, self.now);
         self.drain();
+        ROOM.with_borrow_mut(|room| self.inspector.give_back(room));
         self
     }
 

@@ -22,6 +22,16 @@ fn p02_one_byte_at_a_time_is_the_same_command() {
 }
 
 #[test]
+fn sessions_that_work_in_one_room_keep_what_they_hold_apart() {
+    let (mut one, mut other) = (behind_nat(), behind_nat());
+    one.client_bytes(b"SIZE fi").server_bytes(b"200 un");
+    other.client("NOOP").expect(&["S< NOOP"]);
+    other.server("200 ok").expect(&["C< 200 ok"]);
+    one.client_bytes(b"rst\r\n").expect(&["S< SIZE first"]);
+    one.server_bytes(b"told\r\n").expect(&["C< 200 untold"]);
+}
+
+#[test]
 fn p03_pipelined_commands_are_taken_in_order() {
     let mut dialogue = behind_nat();
     dialogue.client_bytes(b"NOOP\r\nPORT 10,0,0,5,4,1\r\nLIST\r\n");
