@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
@@ -15,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::{Admin, ListenerView, MAX_RELOADS, ReloadRequest, Sources};
 use crate::audit::Audit;
-use crate::config::{AuditSettings, Config, Kernel, Listener, ListenerKind};
+use crate::config::{Config, Kernel, Listener, ListenerKind};
 use crate::conntrack::{self, Watcher};
 use crate::firewall::{self, Firewall, Intercept, Keeper};
 use crate::monitor::Monitor;
@@ -53,13 +52,17 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let settings = firewall_settings(&config);
     let ports = Ports::new(config.kernel.data_ports.clone());
     let windows = config.windows();
+    let audit = Audit::open(&config.audit).context("opening the record")?;
 
     // Listeners first: a second portcullis fails here, before it touches the table of the first.
     let mut reload = Reload::new(file, &config);
     let (gates, views) = bind(config.listeners, &mut reload)?;
     let monitor = Arc::new(Monitor::new(SystemTime::now(), &config.limits));
     let flows = Arc::new(Flows::default());
-    let (audit, kernel) = open_and_set_up(&config.audit, keeper.as_ref(), &settings, &flows)?;
+    let kernel = match &keeper {
+        Some(keeper) => Some(set_up(keeper, &settings, &flows)?),
+        None => None,
+    };
     let serving = || -> anyhow::Result<()> {
         confine::finish(&config.sandbox, needed)?;
         let (stop, stopping) = watch::channel(false);
@@ -152,35 +155,6 @@ fn bind(
         gates.push(gate);
     }
     Ok((gates, views))
-}
-
-/// Opens the record while table and routing are put in place: the one waits for the disk, the other for a
-/// program and the kernel.
-fn open_and_set_up(
-    record: &AuditSettings,
-    keeper: Option<&Keeper>,
-    settings: &firewall::Settings,
-    flows: &Arc<Flows>,
-) -> anyhow::Result<(Audit, Option<KernelSide>)> {
-    let (audit, kernel) = thread::scope(|scope| {
-        let kernel = keeper.map(|keeper| scope.spawn(|| set_up(keeper, settings, flows)));
-        let audit = Audit::open(record).context("opening the record");
-        (audit, kernel.map(ScopedJoinHandle::join))
-    });
-    let kernel = kernel.map(|kernel| {
-        kernel.unwrap_or_else(|_| Err(anyhow!("the thread that sets up the kernel panicked")))
-    });
-    match (audit, kernel.transpose()) {
-        (Ok(audit), Ok(kernel)) => Ok((audit, kernel)),
-        (Ok(_), Err(error)) => Err(error),
-        (Err(error), kernel) => {
-            // The first error is the one worth telling.
-            if let (Some(keeper), Ok(_)) = (keeper, kernel) {
-                let _ = keeper.remove();
-            }
-            Err(error)
-        }
-    }
 }
 
 /// Has table and routing put in place, and starts what talks to the kernel while sessions run.
