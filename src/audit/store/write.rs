@@ -1,6 +1,6 @@
 //! Writing: one batch, one transaction, with the sessions and the counts of the rules it changes.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -167,6 +167,11 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
             .pragma_update(None, "auto_vacuum", "INCREMENTAL")
             .map_err(unopened)?;
     }
+    // An empty database has nothing to lose: it is brought to the disk once, when it has its form.
+    let at_first = if version == 0 { "OFF" } else { "NORMAL" };
+    connection
+        .pragma_update(None, "synchronous", at_first)
+        .map_err(unopened)?;
     for (name, value) in [
         ("wal_autocheckpoint", CHECKPOINT_PAGES),
         ("journal_size_limit", MAX_IDLE_LOG),
@@ -178,14 +183,18 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(unopened)?;
-    connection
-        .pragma_update(None, "synchronous", "NORMAL")
-        .map_err(unopened)?;
     // What a statement of many rows keeps to undo itself would go to a file in a folder of the system's.
     connection
         .pragma_update(None, "temp_store", "MEMORY")
         .map_err(unopened)?;
     schema::migrate(&mut connection, version, schema::MIGRATIONS).map_err(unopened)?;
+    connection
+        .pragma_update(None, "synchronous", "NORMAL")
+        .map_err(unopened)?;
+    if version == 0 {
+        let synced = File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|error| StoreError::unopened(path, error.to_string()))?;
+    }
     schema::probe(&connection, path)?;
     Ok(connection)
 }
