@@ -141,7 +141,8 @@ impl Reader {
         Ok(latest)
     }
 
-    /// Places around all of the span of time that is asked for; `None` where it holds nothing. Clocks are set back, so that later places may have earlier times.
+    /// Places around all of the span of time that is asked for; `None` where it holds nothing. Clocks are set
+    /// back, so that later places may have earlier times.
     fn places(&self, filter: &Filter) -> rusqlite::Result<Option<(i64, i64)>> {
         if filter.since.is_none() && filter.until.is_none() {
             return Ok(Some((0, i64::MAX - 1)));

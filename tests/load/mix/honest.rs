@@ -30,9 +30,6 @@ pub(super) const CLIENTS: [fn(&Honest); 6] = [
     Honest::script,
 ];
 
-/// The number of the client that is lftp, counted from 1.
-pub(super) const LFTP: u8 = 3;
-
 /// An honest client.
 pub(super) struct Honest {
     play: Arc<Play>,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::honest::LFTP;
 use super::hostile::KINDS;
 use super::ledger::{All, Asked, Kept};
 use super::places::SIDES;
@@ -159,12 +158,7 @@ impl Judge {
             let (sessions, transfers) = tally.honest.get(who).copied().unwrap_or_default();
             let within =
                 |recorded: u64, done: u64, lost: u64| recorded >= done && recorded <= done + lost;
-            // It dials once more by itself where an edit has taken its pinhole.
-            let again = match who.number {
-                LFTP => all.edits() as u64,
-                _ => 0,
-            };
-            let agrees = within(sessions, did.sessions, did.sessions_lost + again)
+            let agrees = within(sessions, did.sessions, did.sessions_lost)
                 && within(transfers, did.transfers, did.transfers_lost);
             self.holds(
                 agrees,

@@ -192,13 +192,15 @@ impl Play {
         lab.random_file("original", ORIGINAL);
         lab.random_file("large", LARGE);
         // The edge is one address for many clients. An upload whose pinhole an edit has taken keeps no later one of
-        // the same file waiting, as it would while vsftpd dials in vain with the file locked.
+        // the same file waiting, as it would while vsftpd dials in vain with the file locked; and the server says so
+        // before lftp gives up and dials once more by itself.
         let options = [
             "max_clients=0",
             "max_per_ip=0",
             "log_ftp_protocol=NO",
             "lock_upload_files=NO",
             "connect_timeout=10",
+            "accept_timeout=10",
         ];
         let servers = [&lab.client, &lab.server].map(|host| lab.vsftpd_on(host, &options));
         for server in &servers {
