@@ -1,6 +1,6 @@
 //! Portcullis, the FTP gate for Linux edges: the library behind the `portcullis` program.
 //!
-//! Dependencies point one way: `cli → app → proxy · admin → monitor → firewall · relay · conntrack ·
+//! Dependencies point one way: `cli → app → proxy · admin → monitor → keeper → firewall · relay · conntrack ·
 //! audit → net · sandbox → config → inspect → rules · nat → ftp · pinhole · yaml`. `ftp`, `nat`, `rules`, `inspect`, `pinhole` and
 //! `yaml` are pure: no socket,
 //! no clock, no randomness, no async. `tests/architecture.rs` holds both statements.
@@ -23,6 +23,7 @@ pub mod conntrack;
 pub mod firewall;
 pub mod ftp;
 pub mod inspect;
+pub mod keeper;
 pub mod monitor;
 pub mod nat;
 pub mod net;

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["proxy", "admin"],
     &["monitor"],
+    &["keeper"],
     &["firewall", "relay", "audit", "conntrack"],
     &["net", "sandbox"],
     &["config"],

@@ -1,5 +1,7 @@
 //! `portcullis run`: privileges, listeners, kernel, sessions, and everything taken back at the end.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,9 +16,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::{Admin, ListenerView, MAX_RELOADS, ReloadRequest, Sources};
 use crate::audit::Audit;
-use crate::config::{Config, Kernel, Listener, ListenerKind};
+use crate::config::{Config, Listener, ListenerKind};
 use crate::conntrack::{self, Watcher};
-use crate::firewall::{self, Firewall, Intercept, Keeper};
+use crate::firewall::{self, Asking, Intercept};
+use crate::keeper::{Keeper, KeptWays};
 use crate::monitor::Monitor;
 use crate::net::Ports;
 use crate::proxy::{Cores, Flows, Gate, KernelSide, Parts, Shared};
@@ -44,7 +47,8 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         .build()
         .context("starting the runtime of the signals")?;
     let signals = own.block_on(async { Signals::take() })?;
-    let keeper = needs_kernel.then(Keeper::start).transpose()?;
+    let started = needs_kernel.then(|| Keeper::start(Cores::count()));
+    let (keeper, ways) = started.transpose()?.unzip();
     // The socket's group is looked up, and given, with rights that serving does not have.
     let admin = Admin::bind(&config.admin)?;
     confine::start(file, &config)?;
@@ -59,9 +63,9 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let (gates, views) = bind(config.listeners, &mut reload)?;
     let monitor = Arc::new(Monitor::new(SystemTime::now(), &config.limits));
     let flows = Arc::new(Flows::default());
-    let kernel = match &keeper {
-        Some(keeper) => Some(set_up(keeper, &settings, &flows)?),
-        None => None,
+    let kernel = match (&keeper, ways) {
+        (Some(keeper), Some(ways)) => Some(set_up(keeper, ways, &settings, &flows)?),
+        (_, _) => None,
     };
     let serving = || -> anyhow::Result<()> {
         confine::finish(&config.sandbox, needed)?;
@@ -76,6 +80,10 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             reloads,
         };
         let cores = Cores::start().context("starting the threads of sessions")?;
+        let kernel = kernel.map(|(asking, watcher)| KernelSide {
+            firewalls: asking.connect(&config.kernel.table, |number| cores.runtime(number)),
+            watcher,
+        });
         let shared = Arc::new(Shared::new(Parts {
             limits: config.limits,
             kernel,
@@ -95,12 +103,8 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             .thread_name("gate")
             .build()
             .context("starting the runtime")?;
-        let keeping = keeper.clone();
         let mut served = runtime.block_on(async {
             let mut serving = JoinSet::new();
-            if let Some(keeper) = keeping {
-                tokio::spawn(async move { keeper.watch().await });
-            }
             tokio::spawn(conntrack::watch_room());
             serving.spawn(admin.serve(sources, stopping));
             for gate in gates {
@@ -109,7 +113,15 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             serving
         });
         tracing::info!("ready");
-        own.block_on(signals.wait_for_stop(&audit, &reload, requests));
+        let stopped = own.block_on(async {
+            tokio::select! {
+                () = signals.wait_for_stop(&audit, &reload, requests) => Ok(()),
+                () = ended(keeper.as_ref()) => Err(anyhow!(
+                    "the process that may open pinholes has ended (out of memory, or killed?), and without it \
+                     no transfer is possible: portcullis stops, to be started anew"
+                )),
+            }
+        });
         if stop.send(true).is_err() {
             tracing::debug!("nobody was left to stop");
         }
@@ -120,7 +132,8 @@ pub(super) fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         let finished = own.block_on(audit.finish());
         // A question to the store may still run; it is not waited for.
         runtime.shutdown_timeout(STOP_TIMEOUT);
-        finished.context("closing the record")
+        finished.context("closing the record")?;
+        stopped
     };
     let served = serving();
     if let Some(keeper) = keeper
@@ -157,31 +170,35 @@ fn bind(
     Ok((gates, views))
 }
 
-/// Has table and routing put in place, and starts what talks to the kernel while sessions run.
+/// Has table and routing put in place, and starts what hears of connections while sessions run.
 fn set_up(
     keeper: &Keeper,
+    ways: KeptWays,
     settings: &firewall::Settings,
     flows: &Arc<Flows>,
-) -> anyhow::Result<KernelSide> {
+) -> anyhow::Result<(Asking, Watcher)> {
     let notes = keeper.install(settings).context("setting up the kernel")?;
     for note in notes {
         tracing::info!("{note}");
     }
-    let threads = kernel_threads(&settings.kernel, flows);
-    let (firewall, watcher) = threads.inspect_err(|_| {
+    let mark = settings.kernel.connection_mark;
+    let watcher = conntrack::watch_asking(ways.questions, mark, Arc::clone(flows));
+    let watcher = watcher.inspect_err(|_| {
         // The first error is the one worth telling.
         let _ = keeper.remove();
-    })?;
-    let firewall = firewall.kept_by(keeper.clone());
-    Ok(KernelSide { firewall, watcher })
+    });
+    Ok((
+        ways.firewall,
+        watcher.context("following data connections")?,
+    ))
 }
 
-/// Starts what talks to the kernel while sessions run.
-fn kernel_threads(kernel: &Kernel, flows: &Arc<Flows>) -> anyhow::Result<(Firewall, Watcher)> {
-    let firewall = Firewall::start(kernel).context("starting the firewall's thread")?;
-    let watcher = conntrack::watch(kernel.connection_mark, Arc::clone(flows))
-        .context("following data connections")?;
-    Ok((firewall, watcher))
+/// Waits for the keeper to end; for ever where there is none.
+async fn ended(keeper: Option<&Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The signals that are for portcullis; from the moment this exists they end nothing by themselves.
@@ -288,7 +305,23 @@ fn firewall_settings(config: &Config) -> firewall::Settings {
         intercepts,
         windows: config.windows(),
         capacity: config.limits.pinholes,
+        pinhole_lifetime: config.limits.pinhole_lifetime,
+        servers: published_servers(&config.listeners),
     }
+}
+
+/// The servers of a configuration whose clients cannot choose others; empty where they can.
+fn published_servers(listeners: &[Listener]) -> BTreeSet<IpAddr> {
+    let mut all = BTreeSet::new();
+    for listener in listeners {
+        match &listener.kind {
+            ListenerKind::Published { servers, .. } => {
+                all.extend(servers.iter().map(|server| server.ip().to_canonical()));
+            }
+            ListenerKind::Transparent { .. } => return BTreeSet::new(),
+        }
+    }
+    all
 }
 
 /// Two sockets a session and one a pinhole: as many files as the system lets us have.

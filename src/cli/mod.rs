@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Outcome};
-use crate::{config, firewall, rules};
+use crate::{config, keeper, rules};
 
 pub use why::Why;
 
@@ -97,7 +97,7 @@ pub enum Task {
         of: File,
     },
     /// What the program starts for itself to keep its table in the kernel.
-    #[command(name = firewall::KEEPER_TASK, hide = true)]
+    #[command(name = keeper::KEEPER_TASK, hide = true)]
     KeepTable,
     /// Print the manual page in roff, for `man -l -`.
     Man,
@@ -132,7 +132,7 @@ pub struct ConfigFile {
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.task {
         Task::KeepTable => {
-            firewall::keep().context("keeping the nftables table")?;
+            keeper::keep().context("keeping the nftables table")?;
             Ok(Outcome::Good)
         }
         Task::Run(file) => app::run(&file.config),

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use super::Key;
 use crate::config::Mark;
 use crate::net::netlink::{Builder, CREATE, DUMP, Message, REQUEST, attributes};
@@ -29,7 +31,7 @@ const NFGENMSG: usize = 4;
 const TCP: u8 = 6;
 
 /// One connection in the direction in which it was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// Who dialled what.
     pub key: Key,
@@ -40,7 +42,7 @@ pub struct Flow {
 }
 
 /// How far a TCP connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TcpState {
     /// Not ended.
     Running,
@@ -49,7 +51,7 @@ pub enum TcpState {
 }
 
 /// What a message says about one TCP connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Which.
     pub flow: Flow,
@@ -131,6 +133,14 @@ pub fn decode(message: &Message<'_>) -> Option<Entry> {
         });
     }
     Some(entry)
+}
+
+/// Whether this is about a connection with `mark`.
+pub(super) fn has_mark(message: &Message<'_>, mark: Mark) -> bool {
+    let attribute = message.attributes(NFGENMSG).find(|&(kind, _)| kind == 8);
+    // CTA_MARK is left out where it is 0.
+    let found = attribute.and_then(|(_, value)| Some(u32::from_be_bytes(*value.first_chunk()?)));
+    found.unwrap_or(0) & mark.mask == mark.value
 }
 
 /// Asks for the entry of `flow`.

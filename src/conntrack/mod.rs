@@ -1,9 +1,12 @@
 //! Follows the data connections that carry our connection mark: when they begin and end, and how much
 //! went over them.
 //!
-//! Listens to connection tracking over netlink and asks it questions; looks how full it is; changes nothing. Knows no session:
+//! Listens to connection tracking over netlink and asks it questions; looks how full it is; changes nothing.
+//! To listen, and to ask, takes CAP_NET_ADMIN: the one when it begins, the other each time. So questions go
+//! over a line to one who may ask them ([`Answering`]), from the same process or another. Knows no session:
 //! whoever watches matches a [`Key`] to its pinhole.
 
+mod ask;
 mod filter;
 mod flows;
 mod message;
@@ -15,17 +18,19 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::pinhole::{Counters, Pinhole};
 
+pub use ask::{Answering, Questions, questions};
 pub use flows::{MAX_ENDED, MAX_FLOWS};
 pub use message::{Entry, Flow, TcpState, decode};
 pub use room::{ROOM_CHECK, Room, watch_room};
-pub use watch::{Audience, Watcher, watch};
+pub use watch::{Audience, Watcher, watch, watch_asking};
 
 /// What a data connection looks like to the one who dials it, source port left out, as a pinhole has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
     /// Who dialled.
     pub initiator: IpAddr,

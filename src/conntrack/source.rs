@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::Key;
-use super::message::{Entry, Kind, decode, kind};
+use super::message::{Entry, Flow, Kind, TcpState, decode, kind};
 use crate::net::netlink::{Socket, messages};
 
 /// How long events gather: how late a session hears of them that does not ask.
@@ -77,6 +77,16 @@ impl Source {
     /// address have to wait for it.
     pub(super) fn next(&self) -> Option<(Kind, Entry)> {
         self.taken.front().copied()
+    }
+
+    /// Those of the next entries that say that a connection ended: what is to be asked about them is asked at
+    /// one time.
+    pub(super) fn ends_ahead(&self, most: usize) -> Vec<Flow> {
+        let ended = self.taken.iter().filter_map(|(kind, entry)| {
+            let ended = *kind == Kind::Update && entry.state == TcpState::Ended;
+            ended.then_some(entry.flow)
+        });
+        ended.take(most).collect()
     }
 
     /// The entry of [`Self::next`] is told.

@@ -1,26 +1,27 @@
 //! The thread that listens to connection tracking, and the questions put to it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use super::ask::{Answering, MAX_ASKED, Questions, questions};
 use super::flows::{Flows, Now};
-use super::message::{Entry, Flow, Kind, TcpState, ask_for, ask_for_all, decode};
+use super::message::{Entry, Flow, Kind, TcpState};
 use super::source::{GATHERING, Round, Source};
 use super::{ConntrackError, FlowEvent, Key, filter};
 use crate::config::Mark;
-use crate::net::netlink::{Builder, DONE, DUMP_INTERRUPTED, Family, Socket, messages};
+use crate::net::netlink::{Family, Socket};
 use crate::pinhole::Counters;
-use crate::sandbox::{NETLINK, keep_only};
+use crate::sandbox::{Capabilities, NETLINK, keep_only};
 
 /// Groups NEW, UPDATE and DESTROY: NFNLGRP_CONNTRACK_NEW is 1, which is bit 0.
 const GROUPS: u32 = 0b111;
@@ -28,24 +29,14 @@ const GROUPS: u32 = 0b111;
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// How often the thread looks whether it shall end.
 const STOP_CHECK: Duration = Duration::from_millis(500);
-/// How long the kernel may take to answer a question.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often an interrupted dump is begun anew.
-const MAX_DUMPS: usize = 3;
-
 /// Keeps the watch going; cheap to clone. When the last one is dropped, the thread ends within half a
 /// second.
 #[derive(Clone, Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
-    /// To the thread that may ask: others have no right to.
-    questions: Sender<Question>,
     /// Stops the thread with the last handle; the thread holds `shared` as well.
     _stop: Arc<StopOnDrop>,
 }
-
-/// A connection, and where its entry goes.
-type Question = (Flow, SyncSender<Option<Entry>>);
 
 /// Who is told. Called by the thread that listens, and by those who look with [`Watcher::look`].
 pub trait Audience: Send + Sync + 'static {
@@ -64,7 +55,7 @@ impl<Tell: Fn(FlowEvent) + Send + Sync + 'static> Audience for Tell {
 
 struct Shared {
     flows: Mutex<Flows>,
-    questions: Mutex<Socket>,
+    questions: Questions,
     source: Mutex<Source>,
     audience: Box<dyn Audience>,
     stop: AtomicBool,
@@ -86,11 +77,40 @@ impl Drop for StopOnDrop {
 }
 
 /// Tells `audience`, on a thread of its own, every data connection with `mark` that begins or ends from
-/// here on, 2 ms late where several come and go.
+/// here on, 2 ms late where several come and go. Another thread asks, which keeps CAP_NET_ADMIN for it.
 ///
 /// # Errors
 /// [`ConntrackError::Unprivileged`] without CAP_NET_ADMIN; [`ConntrackError::Netlink`].
 pub fn watch(mark: Mark, audience: impl Audience) -> Result<Watcher, ConntrackError> {
+    let failed = |source| ConntrackError::Netlink {
+        doing: "ask connection tracking",
+        source,
+    };
+    let (questions, asked) = questions().map_err(failed)?;
+    let answering = Answering::new(asked, mark).map_err(failed)?;
+    let answer = move || {
+        keep(NETLINK);
+        if let Err(error) = answering.run() {
+            tracing::error!("connection tracking is not asked any longer: {error}");
+        }
+    };
+    thread::Builder::new()
+        .name("conntrack-ask".to_owned())
+        .spawn(answer)
+        .map_err(failed)?;
+    watch_asking(questions, mark, audience)
+}
+
+/// The same with one who may ask elsewhere: its thread keeps no capability, but takes CAP_NET_ADMIN to
+/// begin with.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_asking(
+    questions: Questions,
+    mark: Mark,
+    audience: impl Audience,
+) -> Result<Watcher, ConntrackError> {
     let doing = "listen to connection tracking";
     let fail = |source: io::Error| match Errno::from_io_error(&source) {
         Some(Errno::PERM) => ConntrackError::Unprivileged { doing },
@@ -100,41 +120,27 @@ pub fn watch(mark: Mark, audience: impl Audience) -> Result<Watcher, ConntrackEr
         prepare(fd, mark)
     })
     .map_err(fail)?;
-    let questions = Socket::open(Family::Netfilter, 0, ANSWER_TIMEOUT, |_| Ok(())).map_err(fail)?;
     let shared = Arc::new(Shared {
         flows: Mutex::new(Flows::default()),
-        questions: Mutex::new(questions),
+        questions,
         source: Mutex::new(Source::new(events)),
         audience: Box::new(audience),
         stop: AtomicBool::new(false),
     });
     let listener = Listener {
-        mark,
         shared: Arc::clone(&shared),
     };
     thread::Builder::new()
         .name("conntrack".to_owned())
         .spawn(move || {
-            keep_netlink();
+            // To read what comes takes none.
+            keep(Capabilities::default());
             listener.run();
-        })
-        .map_err(fail)?;
-    let (questions, asked) = mpsc::channel::<Question>();
-    let answering = Arc::clone(&shared);
-    thread::Builder::new()
-        .name("conntrack-ask".to_owned())
-        .spawn(move || {
-            keep_netlink();
-            for (flow, answer) in asked {
-                // Whoever asked may have given up.
-                let _ = answer.try_send(ask(&answering.questions, &flow));
-            }
         })
         .map_err(fail)?;
     let stop = Arc::new(StopOnDrop(Arc::clone(&shared)));
     Ok(Watcher {
         shared,
-        questions,
         _stop: stop,
     })
 }
@@ -149,9 +155,7 @@ impl Watcher {
         let (flow, seen_at) = lock(&self.shared.flows)
             .find(key)
             .max_by_key(|&(_, seen_at)| seen_at)?;
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.questions.send((flow, answer)).ok()?;
-        let entry = answered.recv_timeout(ANSWER_TIMEOUT).ok()??;
+        let entry = self.shared.questions.ask(&[flow]).pop()??;
         Some((entry.counters?, seen_at.elapsed()))
     }
 }
@@ -172,14 +176,13 @@ impl Watcher {
     }
 }
 
-fn keep_netlink() {
-    if let Err(error) = keep_only(NETLINK) {
+fn keep(wanted: Capabilities) {
+    if let Err(error) = keep_only(wanted) {
         tracing::warn!("a connection tracking thread: {error}");
     }
 }
 
 struct Listener {
-    mark: Mark,
     shared: Arc<Shared>,
 }
 
@@ -209,12 +212,13 @@ impl Listener {
                 shared.audience.pause();
                 return Ok(());
             };
+            let mut counted = Counted::new();
             loop {
                 let next = lock(&shared.source).next();
                 let Some((kind, entry)) = next else {
                     break;
                 };
-                if let Some(event) = handle(shared, kind, entry) {
+                if let Some(event) = handle(shared, kind, entry, &mut counted) {
                     shared.audience.hear(event);
                 }
                 lock(&shared.source).told();
@@ -229,7 +233,7 @@ impl Listener {
     }
 
     fn reconcile(&self) {
-        match dump(&self.shared.questions, self.mark) {
+        match self.shared.questions.list() {
             Ok(entries) => {
                 let events = lock(&self.shared.flows).reconcile(&entries, Now::read());
                 let audience = &self.shared.audience;
@@ -255,7 +259,15 @@ fn wait(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
-fn handle(shared: &Shared, kind: Kind, mut entry: Entry) -> Option<FlowEvent> {
+/// What the kernel counted on connections that ended, asked for at one time.
+type Counted = BTreeMap<Flow, Option<Entry>>;
+
+fn handle(
+    shared: &Shared,
+    kind: Kind,
+    mut entry: Entry,
+    counted: &mut Counted,
+) -> Option<FlowEvent> {
     let now = Now::read();
     match (kind, entry.state) {
         (Kind::New, _) => lock(&shared.flows).handle_new(&entry, now),
@@ -264,9 +276,14 @@ fn handle(shared: &Shared, kind: Kind, mut entry: Entry) -> Option<FlowEvent> {
             if !lock(&shared.flows).awaits_end(&entry) {
                 return None;
             }
+            if !counted.contains_key(&entry.flow) {
+                let flows = lock(&shared.source).ends_ahead(MAX_ASKED);
+                let answers = shared.questions.ask(&flows);
+                counted.extend(flows.into_iter().zip(answers));
+            }
             // The event has no counters, the entry has; it stays for 10 s or more. A connection that took
             // its place has another id.
-            if let Some(answer) = ask(&shared.questions, &entry.flow)
+            if let Some(Some(answer)) = counted.get(&entry.flow)
                 && answer.id == entry.id
             {
                 entry.counters = answer.counters;
@@ -276,58 +293,6 @@ fn handle(shared: &Shared, kind: Kind, mut entry: Entry) -> Option<FlowEvent> {
         }
         (Kind::Destroyed, _) => lock(&shared.flows).handle_destroyed(&entry, now),
     }
-}
-
-fn ask(questions: &Mutex<Socket>, flow: &Flow) -> Option<Entry> {
-    let mut socket = lock(questions);
-    let sequence = socket.reserve(1);
-    let mut builder = Builder::default();
-    ask_for(&mut builder, sequence, flow);
-    socket.send(builder.bytes()).ok()?;
-    loop {
-        // Answers to an earlier question may come after its timeout.
-        let answer = messages(socket.receive().ok()?)
-            .find(|message| message.sequence == sequence)
-            .map(|message| decode(&message));
-        if let Some(answer) = answer {
-            return answer;
-        }
-    }
-}
-
-fn dump(questions: &Mutex<Socket>, mark: Mark) -> io::Result<Vec<Entry>> {
-    let mut socket = lock(questions);
-    for _ in 0..MAX_DUMPS {
-        if let Some(entries) = dump_once(&mut socket, mark)? {
-            return Ok(entries);
-        }
-    }
-    Err(io::ErrorKind::Interrupted.into())
-}
-
-/// `None` where the table changed in a way that may have hidden entries.
-fn dump_once(socket: &mut Socket, mark: Mark) -> io::Result<Option<Vec<Entry>>> {
-    let sequence = socket.reserve(1);
-    let mut builder = Builder::default();
-    ask_for_all(&mut builder, sequence, mark);
-    socket.send(builder.bytes())?;
-    let mut entries = Vec::new();
-    let mut whole = true;
-    let begun = Instant::now();
-    while begun.elapsed() < ANSWER_TIMEOUT * 5 {
-        for message in messages(socket.receive()?) {
-            if message.sequence != sequence {
-                continue;
-            }
-            whole &= message.flags & DUMP_INTERRUPTED == 0;
-            match message.errno() {
-                Some(0) if message.kind == DONE => return Ok(whole.then_some(entries)),
-                Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                None => entries.extend(decode(&message)),
-            }
-        }
-    }
-    Err(io::ErrorKind::TimedOut.into())
 }
 
 fn prepare(fd: &OwnedFd, mark: Mark) -> io::Result<()> {

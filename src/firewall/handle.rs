@@ -1,56 +1,69 @@
-//! The way to the netlink thread: asks for pinholes to be opened and closed, from any task.
+//! The way to the firewall: asks for pinholes to be opened and closed, from any task.
 
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::runtime;
 
-use super::FirewallError;
 use super::healer::Healer;
-use super::keeper::Keeper;
-use super::plan::{Change, Element};
+use super::order::{Order, Ticket};
+use super::outbox::{Outbox, Waiting};
 use super::subject::Subject;
+use super::ways::ways;
 use super::window::WindowSpec;
-use super::wire::{Connection, Removal};
-use super::worker::{OpenRequest, Request, Used, Worker, is};
-use crate::config::Kernel;
+use super::wire::Removal;
+use super::worker::Server;
+use super::{FirewallError, Settings};
 use crate::pinhole::Pinhole;
 use crate::sandbox::{self, keep_only};
 
 /// Requests to open that may wait at one time; the next waits before it is sent.
 pub const MAX_OPEN_REQUESTS: usize = 1024;
 
-/// The way to the netlink thread; cheap to clone. The thread ends when the last handle is dropped and
-/// all requests are carried out.
+/// The way to the one who may change the table; cheap to clone. What serves it ends when the last handle
+/// of all that were made together is dropped and all requests are carried out.
 #[derive(Clone, Debug)]
 pub struct Firewall {
-    requests: Sender<Request>,
-    open_requests: Arc<Semaphore>,
-    used: Used,
-    mender: Option<Mender>,
-}
-
-/// Who puts the table back where it is found missing.
-#[derive(Clone, Debug)]
-enum Mender {
-    Here(Healer),
-    Keeper(Keeper),
+    outbox: Arc<Outbox>,
+    waiting: Arc<Waiting>,
+    line: u16,
+    table: Arc<str>,
 }
 
 impl Firewall {
-    /// Connects to the table that [`super::install`] made and starts the thread.
+    pub(super) fn new(
+        outbox: &Arc<Outbox>,
+        waiting: &Arc<Waiting>,
+        line: u16,
+        table: &Arc<str>,
+    ) -> Self {
+        Self {
+            outbox: Arc::clone(outbox),
+            waiting: Arc::clone(waiting),
+            line,
+            table: Arc::clone(table),
+        }
+    }
+
+    /// Connects to the table that [`super::install`] made, and serves on threads of this process, one of which
+    /// keeps CAP_NET_ADMIN.
     ///
     /// # Errors
     /// [`FirewallError::Unprivileged`], [`FirewallError::Netlink`].
-    pub fn start(kernel: &Kernel) -> Result<Self, FirewallError> {
-        let doing = "open a netlink socket for nftables";
-        let mut connection = Connection::open(&kernel.table)
-            .map_err(|source| FirewallError::Netlink { doing, source })?;
-        let removal = probe(&mut connection)?;
-        Self::spawn(connection, removal, kernel)
+    pub fn start(settings: &Settings) -> Result<Self, FirewallError> {
+        Self::serve_here(settings, |serving| Server::new(serving, settings, None))
+    }
+
+    /// The same; `healer` puts the table back where it is found missing, and what failed for it is tried
+    /// once more.
+    ///
+    /// # Errors
+    /// As [`Firewall::start`].
+    pub fn start_healed(settings: &Settings, healer: Healer) -> Result<Self, FirewallError> {
+        Self::serve_here(settings, |serving| {
+            Server::new(serving, settings, Some(healer))
+        })
     }
 
     /// As [`Firewall::start`], without the message of Linux 6.3 that removes an element which may be gone;
@@ -58,53 +71,52 @@ impl Firewall {
     ///
     /// # Errors
     /// As [`Firewall::start`].
-    pub fn start_without_destroy(kernel: &Kernel) -> Result<Self, FirewallError> {
-        let doing = "open a netlink socket for nftables";
-        let connection = Connection::open(&kernel.table)
-            .map_err(|source| FirewallError::Netlink { doing, source })?;
-        Self::spawn(connection, Removal::Delete, kernel)
+    pub fn start_without_destroy(settings: &Settings) -> Result<Self, FirewallError> {
+        Self::serve_here(settings, |serving| {
+            Server::with_removal(serving, settings, Removal::Delete)
+        })
     }
 
-    /// Lets `healer` put the table back where it is found missing, and tries once more then.
-    #[must_use]
-    pub fn healed_by(mut self, healer: Healer) -> Self {
-        self.mender = Some(Mender::Here(healer));
-        self
-    }
-
-    /// The same by the keeper, for a process that runs no programs.
-    #[must_use]
-    pub fn kept_by(mut self, keeper: Keeper) -> Self {
-        self.mender = Some(Mender::Keeper(keeper));
-        self
-    }
-
-    fn spawn(
-        connection: Connection,
-        removal: Removal,
-        kernel: &Kernel,
+    fn serve_here(
+        settings: &Settings,
+        server: impl FnOnce(super::Serving) -> Result<Server, FirewallError>,
     ) -> Result<Self, FirewallError> {
-        let (sender, receiver) = channel();
-        let used = Used::default();
-        let worker = Worker::new(connection, removal, kernel.table.clone(), Arc::clone(&used));
+        let failed = |source| FirewallError::Netlink {
+            doing: "start the threads for nftables",
+            source,
+        };
+        let (asking, serving) = ways(1).map_err(failed)?;
+        let server = server(serving)?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
         thread::Builder::new()
             .name("nftables".to_owned())
             .spawn(move || {
                 if let Err(error) = keep_only(sandbox::NETLINK) {
                     tracing::warn!("the nftables thread: {error}");
                 }
-                worker.run(&receiver);
+                if let Err(error) = server.run() {
+                    tracing::error!("the nftables thread has ended: {error}");
+                }
             })
-            .map_err(|source| FirewallError::Netlink {
-                doing: "start the nftables thread",
-                source,
-            })?;
-        Ok(Self {
-            requests: sender,
-            open_requests: Arc::new(Semaphore::new(MAX_OPEN_REQUESTS)),
-            used,
-            mender: None,
-        })
+            .map_err(failed)?;
+        let outbox = Arc::new(Outbox::new(asking.orders));
+        let waiting = Arc::new(Waiting::default());
+        let firewall = Self::new(&outbox, &waiting, 0, &settings.kernel.table.as_str().into());
+        let tend = outbox.tend();
+        let listen = move || {
+            runtime.spawn(tend);
+            for line in asking.answers {
+                runtime.block_on(waiting.listen(line));
+            }
+        };
+        thread::Builder::new()
+            .name("firewall".to_owned())
+            .spawn(listen)
+            .map_err(failed)?;
+        Ok(firewall)
     }
 
     /// Opens a pinhole for at most `lifetime`; done when the kernel has committed it. A pinhole with the
@@ -127,19 +139,16 @@ impl Firewall {
     /// Asks for a pinhole to be closed, without waiting. A failure is logged; the pinhole's lifetime ends
     /// it then.
     ///
-    /// The queue has no limit of its own: each open pinhole is closed at most once, so that it is bounded
-    /// by the limit on pinholes.
+    /// Each open pinhole is closed at most once, so that what waits is bounded by the limit on pinholes.
     pub fn close_later(&self, pinhole: Pinhole) {
         self.close_subject_later(Subject::Pinhole(pinhole));
     }
 
     /// Takes out what a pinhole that has been used left in the kernel, without waiting: the kernel closed it
-    /// with its first connection. Done with the next pinhole that is opened, or within a
-    /// quarter of a second, which spares a transaction.
+    /// with its first connection. Done with the next pinhole that is opened, or within half a second,
+    /// which spares a transaction.
     pub fn close_used(&self, pinhole: Pinhole) {
-        // A panic elsewhere leaves the list usable: every change to it is one call.
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.push(Subject::Pinhole(pinhole));
+        self.outbox.note_used(Subject::Pinhole(pinhole));
     }
 
     /// Opens a window for at most `lifetime`; done when the kernel has committed it. Opening it again
@@ -177,117 +186,89 @@ impl Firewall {
         subject: Subject,
         lifetime: Duration,
     ) -> Result<(), FirewallError> {
-        if subject.mixes_families() {
-            return Err(FirewallError::MixedFamilies {
-                subject: Box::new(subject),
-            });
-        }
-        match self.try_open(subject, lifetime).await {
-            Err(error @ FirewallError::TableMissing { .. }) => {
-                let mended = match &self.mender {
-                    Some(Mender::Here(healer)) => healer.heal_table().await,
-                    Some(Mender::Keeper(keeper)) => keeper.heal_table().await,
-                    None => false,
-                };
-                match mended {
-                    true => self.try_open(subject, lifetime).await,
-                    false => Err(error),
-                }
-            }
-            outcome => outcome,
-        }
-    }
-
-    async fn try_open(&self, subject: Subject, lifetime: Duration) -> Result<(), FirewallError> {
-        let permit = Arc::clone(&self.open_requests)
-            .acquire_owned()
-            .await
-            .map_err(|_| FirewallError::Stopped)?;
-        let (reply, answer) = oneshot::channel();
-        let request = Request::Open(OpenRequest {
+        let stopped = || FirewallError::Stopped;
+        let turn = Arc::clone(&self.outbox.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| stopped())?;
+        let (number, answer) = self.waiting.add(Some(turn)).ok_or_else(stopped)?;
+        let ticket = self.ticket(number);
+        let order = Order::Open {
+            ticket,
             subject,
             lifetime,
-            reply,
-            refused_at: None,
-            permit,
-        });
-        self.requests
-            .send(request)
-            .map_err(|_| FirewallError::Stopped)?;
+        };
+        self.post(order, ticket)?;
         let mut opening = Opening {
             firewall: self,
+            ticket,
             subject,
-            answer,
             answered: false,
         };
-        let answer = (&mut opening.answer).await;
+        let outcome = answer.await;
         opening.answered = true;
-        answer.map_err(|_| FirewallError::Stopped)?
+        outcome
+            .map_err(|_| stopped())?
+            .map_err(|refusal| refusal.into_error("open", subject, &self.table))
     }
 
     async fn close_subject(&self, subject: Subject) -> Result<(), FirewallError> {
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Close {
-                subject,
-                reply: Some(reply),
-            })
-            .map_err(|_| FirewallError::Stopped)?;
-        answer.await.map_err(|_| FirewallError::Stopped)?
+        let stopped = || FirewallError::Stopped;
+        let (number, answer) = self.waiting.add(None).ok_or_else(stopped)?;
+        let ticket = self.ticket(number);
+        let order = Order::Close {
+            ticket: Some(ticket),
+            subject,
+        };
+        self.post(order, ticket)?;
+        answer
+            .await
+            .map_err(|_| stopped())?
+            .map_err(|refusal| refusal.into_error("close", subject, &self.table))
     }
 
     fn close_subject_later(&self, subject: Subject) {
-        let request = Request::Close {
+        self.post_later(Order::Close {
+            ticket: None,
             subject,
-            reply: None,
-        };
-        if self.requests.send(request).is_err() {
-            tracing::warn!(%subject, "The netlink thread has ended; what is open closes by its lifetime");
+        });
+    }
+
+    fn post_later(&self, order: Order) {
+        if let Err(error) = self.outbox.post(order) {
+            tracing::warn!("not closed ({error}); what is open closes by its lifetime");
         }
+    }
+
+    fn ticket(&self, number: u64) -> Ticket {
+        Ticket {
+            line: self.line,
+            number,
+        }
+    }
+
+    fn post(&self, order: Order, ticket: Ticket) -> Result<(), FirewallError> {
+        self.outbox.post(order).map_err(|error| {
+            tracing::debug!(%error, "nobody takes orders any longer");
+            self.waiting.forget(ticket);
+            FirewallError::Stopped
+        })
     }
 }
 
 /// A request to open whose answer did not come yet.
 struct Opening<'a> {
     firewall: &'a Firewall,
+    ticket: Ticket,
     subject: Subject,
-    answer: oneshot::Receiver<Result<(), FirewallError>>,
     answered: bool,
 }
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        if self.answered {
-            return;
+        if !self.answered {
+            self.firewall.post_later(Order::Cancel {
+                ticket: self.ticket,
+                subject: self.subject,
+            });
         }
-        // In this order: a request that waits for room is not in turn with others, and would be carried
-        // out after its close if it could not see that nobody awaits it.
-        self.answer.close();
-        self.firewall.close_subject_later(self.subject);
-    }
-}
-
-/// Asks whether the kernel knows DESTROYSETELEM, by destroying an element that nobody adds: 0.0.0.0 port 0.
-fn probe(connection: &mut Connection) -> Result<Removal, FirewallError> {
-    let absent = Change::Remove {
-        element: Element {
-            set: "leased4".into(),
-            key: vec![0; 8],
-            data: None,
-        },
-    };
-    match connection.transact(&[absent], Removal::Destroy) {
-        Ok(()) => Ok(Removal::Destroy),
-        Err(error) if is(&error, Errno::PERM) => Err(FirewallError::Unprivileged {
-            doing: "to change nftables",
-        }),
-        Err(error) if is(&error, Errno::INVAL) || is(&error, Errno::OPNOTSUPP) => {
-            tracing::debug!("The kernel is older than 6.3; removing elements one by one");
-            Ok(Removal::Delete)
-        }
-        Err(source) => Err(FirewallError::Netlink {
-            doing: "reach the nftables table",
-            source,
-        }),
     }
 }

@@ -84,8 +84,9 @@ impl Healer {
     }
 
     /// Puts the table back, which did not take a change. Gives whether it is worth trying the change again.
-    pub(super) async fn heal_table(&self) -> bool {
-        self.run(|shared| shared.heal(true)).await
+    /// Blocks for as long as `nft` takes.
+    pub(super) fn heal_table(&self) -> bool {
+        self.shared.heal(true)
     }
 
     /// Ends healing, after waiting for what is under way: call it before [`super::Installed::remove`].

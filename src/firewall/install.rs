@@ -207,6 +207,8 @@ mod tests {
             }],
             windows: Vec::new(),
             capacity: 10,
+            pinhole_lifetime: std::time::Duration::from_secs(60),
+            servers: std::collections::BTreeSet::new(),
         }
     }
 

@@ -1,23 +1,30 @@
 //! The kernel's side of portcullis: one nftables table, its pinholes, and the routes it needs.
 //!
 //! [`ruleset`] and the plans are pure; [`install`] puts the table and the policy routing in place once;
-//! after that [`Firewall`] changes nothing but set elements, over one netlink socket. The one module
-//! that knows nftables. Decides nothing: whoever calls it has decided.
+//! after that [`Server`] changes nothing but set elements, over one netlink socket, as many a [`Firewall`]
+//! asks for it, from the same process or another. The one module that knows nftables. Decides nothing:
+//! whoever calls it has decided, within what its guard lets pass.
 
+mod guard;
 mod handle;
 mod healer;
 mod install;
-mod keeper;
+mod order;
+mod outbox;
 mod plan;
 mod privilege;
 mod routing;
 mod ruleset;
 mod subject;
+mod ways;
 mod window;
 mod wire;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -28,14 +35,14 @@ use crate::rules::Window;
 pub use handle::{Firewall, MAX_OPEN_REQUESTS};
 pub use healer::{CHECK_INTERVAL, HEAL_PAUSE, Healer};
 pub use install::{Installed, install};
-pub use keeper::{KEEPER_TASK, Keeper, keep};
 pub use plan::{Change, Element, TRANSLATION_GRACE, plan_close, plan_open};
-pub use privilege::{missing_nft, missing_privilege};
+pub use privilege::{missing_nft, missing_privilege, share_with_children};
 pub use ruleset::{MAX_SET_SIZE, MIN_SET_SIZE, SET_HEADROOM, ruleset, set_size};
 pub use subject::Subject;
+pub use ways::{Asking, MAX_WAYS, Serving, ways};
 pub use window::WindowSpec;
 pub use wire::encode;
-pub use worker::{FULL_PAUSE, MAX_BATCH};
+pub use worker::{FULL_PAUSE, MAX_BATCH, Server};
 
 /// What the table is built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +55,10 @@ pub struct Settings {
     pub windows: Vec<Window>,
     /// Pinholes open at one time, and windows as well ([`crate::config::Limits::pinholes`]).
     pub capacity: usize,
+    /// How long a pinhole may be open at most ([`crate::config::Limits::pinhole_lifetime`]).
+    pub pinhole_lifetime: Duration,
+    /// Servers of which each data connection has one at an end; empty where clients choose theirs.
+    pub servers: BTreeSet<IpAddr>,
 }
 
 /// Control connections to take on their way.
@@ -121,6 +132,14 @@ pub enum FirewallError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// What must never be open, whoever asks.
+    #[error("{subject} must never be open: {why}")]
+    Denied {
+        /// What was to be opened.
+        subject: Box<Subject>,
+        /// Which bound it is beyond.
+        why: String,
+    },
     /// The addresses of a pinhole or window are of two families.
     #[error("{subject} mixes IPv4 and IPv6; all its addresses must be of one family")]
     MixedFamilies {
@@ -169,10 +188,7 @@ pub enum FirewallError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// The keeper could not do what it was told; its words.
-    #[error("{0}")]
-    Kept(String),
-    /// The thread that talks to the kernel is gone.
-    #[error("the netlink thread has ended, so no pinhole can be opened or closed")]
+    /// Nobody is there who may change the table.
+    #[error("who may change nftables has ended, so no pinhole can be opened or closed")]
     Stopped,
 }

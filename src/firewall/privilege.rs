@@ -64,7 +64,7 @@ fn find_nft(path: &OsStr) -> Option<PathBuf> {
 }
 
 /// Lets child processes of this thread inherit CAP_NET_ADMIN, where it came by `setcap` on the program.
-pub(super) fn share_with_children() {
+pub fn share_with_children() {
     let Ok(mut sets) = capabilities(None) else {
         return;
     };

@@ -233,6 +233,8 @@ mod tests {
                 at_most: 4,
             }],
             capacity: 10_000,
+            pinhole_lifetime: std::time::Duration::from_secs(60),
+            servers: std::collections::BTreeSet::new(),
         }
     }
 

@@ -4,12 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::plan::{Change, TRANSLATION_GRACE, plan_close, plan_open};
 use super::window::WindowSpec;
 use crate::pinhole::Pinhole;
 
 /// What a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Subject {
     /// The permission for one connection.
     Pinhole(Pinhole),
@@ -49,8 +51,9 @@ impl Subject {
         }
     }
 
-    pub(super) fn mixes_families(&self) -> bool {
-        let addresses: [IpAddr; 4] = match self {
+    /// All its addresses, as a packet has them and as it is translated.
+    pub(super) fn addresses(&self) -> [IpAddr; 4] {
+        match self {
             Self::Pinhole(pinhole) => [
                 pinhole.initiator,
                 pinhole.announced.ip(),
@@ -58,9 +61,7 @@ impl Subject {
                 pinhole.source,
             ],
             Self::Window(spec) => [spec.client, spec.dialled, spec.server, spec.source],
-        };
-        let v4 = addresses.iter().filter(|address| address.is_ipv4()).count();
-        v4 != 0 && v4 != addresses.len()
+        }
     }
 }
 

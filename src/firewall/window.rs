@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::plan::{Element, address};
 use super::ruleset::{FAMILIES, Family};
 use crate::rules::Window;
@@ -14,7 +16,7 @@ use crate::rules::Window;
 /// A window opened for one pair of hosts.
 ///
 /// All addresses are of one family. Connections keep their port on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WindowSpec {
     /// Which of [`super::Settings::windows`], counted from 0.
     pub window: usize,

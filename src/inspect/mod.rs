@@ -45,6 +45,7 @@ pub use event::{
     Transferred, Violation,
 };
 pub use room::Room;
+pub use secure::WINDOW_LIFETIME;
 pub(crate) use settle::{hidden_features, hides, settle};
 
 use directory::Directory;

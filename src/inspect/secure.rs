@@ -14,7 +14,7 @@ use crate::rules::{Class, RuleName, Tls, Window};
 use super::{Action, EndReason, Event, Inspector, PinholeEnd, Side, Violation, WindowNews};
 
 /// How long a window stands in the kernel unless it is renewed.
-const WINDOW_LIFETIME: Duration = Duration::from_secs(60);
+pub const WINDOW_LIFETIME: Duration = Duration::from_secs(60);
 /// How long the ends of a window's connections are waited for once the session is over.
 const WINDOW_DRAIN: Duration = Duration::from_secs(60);
 /// How often it is renewed.

@@ -1,8 +1,9 @@
 //! Sockets that an edge needs and the standard library does not make: transparent listeners and
-//! connections, ports held for others, netlink.
+//! connections, ports held for others, netlink, lines between processes.
 //!
 //! Knows addresses and sockets; knows no FTP, no policy and no firewall.
 
+pub mod line;
 pub mod netlink;
 mod ports;
 mod shortage;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 /// Names one pinhole within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PinholeId(pub u64);
@@ -19,7 +21,7 @@ impl fmt::Display for PinholeId {
 /// The permission for exactly one TCP connection, and how its addresses are translated.
 ///
 /// All addresses are of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Pinhole {
     /// Who opens the data connection: the source address of its SYN.
     pub initiator: IpAddr,
@@ -61,7 +63,7 @@ impl fmt::Display for Pinhole {
 /// What the kernel counted on one data connection, both directions together and apart.
 ///
 /// Bytes are those of whole IP packets, headers included, as `nf_conntrack_acct` counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Packets from the initiator to the target.
     pub packets_forth: u64,

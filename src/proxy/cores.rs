@@ -4,6 +4,7 @@
 //! another thread being woken. Connections are taken elsewhere, so that a thread which is busy for a
 //! moment keeps nobody waiting at the door.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,15 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
+
+thread_local! {
+    static HERE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The number of the session thread that runs this, counted from 0; 0 on any other.
+pub(super) fn here() -> usize {
+    HERE.get()
+}
 
 /// The threads; they end when this is dropped, with whatever still runs on them.
 #[derive(Debug)]
@@ -47,11 +57,10 @@ impl Cores {
     /// # Errors
     /// Passes on what the system says to another thread or event queue.
     pub fn start() -> io::Result<Self> {
-        let count = thread::available_parallelism().map_or(1, usize::from);
         let (ending, ended) = watch::channel(false);
         let (mut cores, mut threads) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let (core, thread) = Core::start(ended.clone())?;
+        for number in 0..Self::count() {
+            let (core, thread) = Core::start(number, ended.clone())?;
             cores.push(core);
             threads.push(thread);
         }
@@ -63,6 +72,18 @@ impl Cores {
             threads,
             ending,
         })
+    }
+
+    /// How many there are: as many as there are processors for this program.
+    pub fn count() -> usize {
+        thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// The runtime of one, by its number; those beyond the last begin anew.
+    pub fn runtime(&self, number: usize) -> Option<&Handle> {
+        let cores = &self.seats.cores;
+        let core = cores.get(number.checked_rem(cores.len())?)?;
+        Some(&core.handle)
     }
 
     /// Where sessions find a place.
@@ -95,10 +116,14 @@ impl Drop for Cores {
 }
 
 impl Core {
-    fn start(mut ended: watch::Receiver<bool>) -> io::Result<(Self, JoinHandle<()>)> {
+    fn start(
+        number: usize,
+        mut ended: watch::Receiver<bool>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let wait = move || {
+            HERE.set(number);
             // An error means that the sender is gone, which is the end as well.
             runtime.block_on(async { drop(ended.wait_for(|ended| *ended).await) });
         };

@@ -183,14 +183,14 @@ impl Holes {
         lifetime: Duration,
     ) -> Result<(), String> {
         let (session, news) = (self.about.id, self.mailbox());
-        let Some(kernel) = &self.shared.kernel else {
+        let Some(firewall) = self.shared.firewall() else {
             return Err("this gate has no data path in the kernel".to_owned());
         };
         // Followed first: the connection may come the moment the kernel lets it.
         let key = Key::from(&pinhole);
         self.shared.flows.follow(key, session, id, news);
         let asked = self.shared.monitor.pinhole_asked();
-        let opened = kernel.firewall.open(pinhole, lifetime).await;
+        let opened = firewall.open(pinhole, lifetime).await;
         drop(asked);
         opened.map_err(|error| {
             tracing::warn!(session = self.about.id, %pinhole, "pinhole not opened: {error}");
@@ -258,25 +258,25 @@ impl Holes {
     /// Closes a pinhole to connections that have not come; one that stands goes on. Done when the kernel
     /// has closed it: the line that comes next may tell a peer that all is over.
     pub(super) async fn close(&mut self, id: PinholeId) {
-        let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) else {
+        let (Some(pinhole), Some(firewall)) = (self.let_go(id), self.shared.firewall()) else {
             return;
         };
-        if let Err(error) = kernel.firewall.close(pinhole).await {
+        if let Err(error) = firewall.close(pinhole).await {
             tracing::warn!(session = self.about.id, %pinhole, "pinhole not closed, its lifetime ends it: {error}");
         }
     }
 
     /// Takes out what a used pinhole left.
     pub(super) fn close_used(&mut self, id: PinholeId) {
-        if let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) {
-            kernel.firewall.close_used(pinhole);
+        if let (Some(pinhole), Some(firewall)) = (self.let_go(id), self.shared.firewall()) {
+            firewall.close_used(pinhole);
         }
     }
 
     /// Closes one that may not have been used, without waiting.
     fn close_later(&mut self, id: PinholeId) {
-        if let (Some(pinhole), Some(kernel)) = (self.let_go(id), &self.shared.kernel) {
-            kernel.firewall.close_later(pinhole);
+        if let (Some(pinhole), Some(firewall)) = (self.let_go(id), self.shared.firewall()) {
+            firewall.close_later(pinhole);
         }
     }
 
@@ -324,7 +324,7 @@ impl Holes {
     pub(super) async fn open_window(&mut self, window: &Window, lifetime: Duration) {
         let (about, news) = (Arc::clone(&self.about), self.mailbox());
         let index = self.shared.windows.iter().position(|known| known == window);
-        let (Some(index), Some(kernel), Some(seen)) = (index, &self.shared.kernel, about.seen)
+        let (Some(index), Some(firewall), Some(seen)) = (index, self.shared.firewall(), about.seen)
         else {
             return tell_refused(&news, "this gate has no windows");
         };
@@ -339,7 +339,7 @@ impl Holes {
         self.window = Some(Box::new(spec));
         let flows = &self.shared.flows;
         flows.follow_window((client, dialled), about.id, Arc::clone(&news));
-        if let Err(error) = kernel.firewall.open_window(spec, lifetime).await {
+        if let Err(error) = firewall.open_window(spec, lifetime).await {
             tracing::warn!(session = about.id, window = %spec, "window not opened: {error}");
             tell_refused(&news, "the firewall did not take the window");
         }
@@ -354,8 +354,8 @@ impl Holes {
         let pair = (spec.client, spec.dialled);
         let left = self.shared.flows.drain_window(pair, self.about.id);
         self.drained = Some(Box::new(pair));
-        if let (0, Some(kernel)) = (left, &self.shared.kernel) {
-            kernel.firewall.close_window_later(*spec);
+        if let (0, Some(firewall)) = (left, self.shared.firewall()) {
+            firewall.close_window_later(*spec);
         }
     }
 }

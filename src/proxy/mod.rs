@@ -66,10 +66,18 @@ pub struct Shared {
 /// The ways into the kernel.
 #[derive(Debug)]
 pub struct KernelSide {
-    /// Opens and closes.
-    pub firewall: Firewall,
+    /// Opens and closes: one for each thread of sessions, by its number, and one at least.
+    pub firewalls: Vec<Firewall>,
     /// Counts.
     pub watcher: Watcher,
+}
+
+impl KernelSide {
+    /// That of the thread that runs this; `None` where there is none at all.
+    fn firewall(&self) -> Option<&Firewall> {
+        let number = cores::here().checked_rem(self.firewalls.len())?;
+        self.firewalls.get(number)
+    }
 }
 
 /// What [`Shared::new`] is made of.
@@ -132,6 +140,11 @@ impl Shared {
             stop,
             seats,
         }
+    }
+
+    /// The way to the kernel's data path, where there is one.
+    fn firewall(&self) -> Option<&Firewall> {
+        self.kernel.as_ref()?.firewall()
     }
 
     fn next_session(&self) -> (u64, u64) {

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::lab::{Lab, wait_until};
+use crate::lab::{Lab, same, wait_until};
 
 crate::claims![
-    only_the_threads_that_talk_to_the_firewall_may_change_it,
+    no_thread_that_reads_peers_may_change_the_firewall,
     without_kernel_work_no_thread_may_do_anything,
     the_keeper_may_change_the_network_and_nothing_else,
-    a_killed_keeper_is_told_and_transfers_go_on,
+    a_killed_keeper_ends_the_gate_and_no_transfer_that_runs,
 ];
 
 /// CAP_NET_ADMIN and CAP_NET_RAW, as bits of `CapEff` (linux/capability.h).
@@ -47,17 +48,19 @@ fn child_of(pid: u32) -> u32 {
     child.parse().unwrap()
 }
 
-fn only_the_threads_that_talk_to_the_firewall_may_change_it() {
+fn no_thread_that_reads_peers_may_change_the_firewall() {
     let lab = Lab::behind_nat();
     let _server = lab.vsftpd();
     let gate = lab.gate();
     lab.client("curl -sS ftp://198.51.100.20/");
     let threads = threads(gate.pid());
-    for name in ["nftables", "conntrack", "conntrack-ask"] {
-        assert_eq!(threads.get(name), Some(&NET_ADMIN), "{name}: {threads:?}");
-    }
     assert_eq!(threads.get("portcullis"), Some(&NET_RAW), "{threads:?}");
-    assert_eq!(threads.get("audit"), Some(&0), "{threads:?}");
+    for name in ["conntrack", "audit"] {
+        assert_eq!(threads.get(name), Some(&0), "{name}: {threads:?}");
+    }
+    for (name, held) in &threads {
+        assert_eq!(held & !NET_RAW, 0, "{name}");
+    }
     let seccomp = status(Path::new(&format!("/proc/{}", gate.pid())), "Seccomp");
     assert_eq!(seccomp, "2", "a filter of system calls is in force");
 }
@@ -77,7 +80,11 @@ fn the_keeper_may_change_the_network_and_nothing_else() {
     let lab = Lab::behind_nat();
     let gate = lab.gate();
     let keeper = child_of(gate.pid());
-    for (name, held) in threads(keeper) {
+    let threads = threads(keeper);
+    for name in ["nftables", "conntrack-ask"] {
+        assert!(threads.contains_key(name), "{threads:?}");
+    }
+    for (name, held) in threads {
         assert_eq!(held, NET_ADMIN, "{name}");
     }
     assert!(gate.terminate().success());
@@ -86,16 +93,30 @@ fn the_keeper_may_change_the_network_and_nothing_else() {
     });
 }
 
-fn a_killed_keeper_is_told_and_transfers_go_on() {
+fn a_killed_keeper_ends_the_gate_and_no_transfer_that_runs() {
     let lab = Lab::behind_nat();
     let server = lab.vsftpd();
-    fs::write(server.file("small"), "small").unwrap();
+    let original = lab.random_file("original", 6_000_000);
+    fs::copy(&original, server.file("large")).unwrap();
     let gate = lab.gate();
+    let got = lab.dir.join("got");
+    let mut curl = lab.client.command("curl");
+    curl.args(["-s", "-m", "20", "--limit-rate", "2M"]);
+    curl.arg("ftp://198.51.100.20/large").arg("-o").arg(&got);
+    let mut transfer = curl.stdout(Stdio::null()).spawn().unwrap();
+    wait_until("the transfer to move", || {
+        got.metadata().ok().filter(|file| file.len() > 0)
+    });
     let keeper = child_of(gate.pid());
     lab.edge.sh(&format!("kill -9 {keeper}"));
-    assert_eq!(lab.client("curl -sS ftp://198.51.100.20/small"), "small");
-    wait_until("the log to say so", || {
-        let said = gate.output();
-        said.contains("restart portcullis").then_some(())
-    });
+    let (ended, said) = gate.end();
+    assert_eq!(ended.code(), Some(1), "a service manager starts it anew");
+    assert!(
+        said.contains("portcullis stops, to be started anew"),
+        "{said}"
+    );
+    transfer.wait().unwrap();
+    assert!(same(&original, &got), "the transfer finishes");
+    assert!(lab.gate().terminate().success());
+    assert_eq!(lab.kernel_state(), Vec::<String>::new());
 }

@@ -48,7 +48,7 @@ impl Followed {
             install(&settings(100)).unwrap();
             let tell = move |event| sender.send(event).unwrap_or_default();
             let watcher = watch(Kernel::default().connection_mark, tell).unwrap();
-            (Firewall::start(&Kernel::default()).unwrap(), watcher)
+            (Firewall::start(&settings(100)).unwrap(), watcher)
         });
         Self {
             lab,

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use portcullis::config::Kernel;
 use portcullis::firewall::{Firewall, FirewallError, HEAL_PAUSE, Healer, install};
 
 use crate::lab::{Lab, PATIENCE, at, plain, settings, v4};
@@ -36,9 +35,7 @@ fn watched<T: Send>(lab: &Lab, work: impl AsyncFnOnce(&Healer, &Firewall) -> T +
     lab.edge.run_async(async || {
         install(&settings(10)).unwrap();
         let healer = Healer::new(settings(10));
-        let firewall = Firewall::start(&Kernel::default())
-            .unwrap()
-            .healed_by(healer.clone());
+        let firewall = Firewall::start_healed(&settings(10), healer.clone()).unwrap();
         let watching = tokio::spawn({
             let healer = healer.clone();
             async move { healer.watch().await }
@@ -68,9 +65,7 @@ fn opening_heals() {
     lab.edge.run_async(async || {
         install(&settings(10)).unwrap();
         let healer = Healer::new(settings(10));
-        let firewall = Firewall::start(&Kernel::default())
-            .unwrap()
-            .healed_by(healer);
+        let firewall = Firewall::start_healed(&settings(10), healer).unwrap();
         lab.edge
             .sh("nft flush ruleset; ip rule del fwmark 0x21/0xff lookup 121");
         // All that fail at the same time are tried again behind one repair.
@@ -131,9 +126,7 @@ fn keeps_a_pause() {
     lab.edge.run_async(async || {
         install(&settings(10)).unwrap();
         let healer = Healer::new(settings(10));
-        let firewall = Firewall::start(&Kernel::default())
-            .unwrap()
-            .healed_by(healer);
+        let firewall = Firewall::start_healed(&settings(10), healer).unwrap();
         lab.edge.sh("nft flush ruleset");
         firewall.open(pinhole, LIFETIME).await.unwrap();
         lab.edge.sh("nft flush ruleset");

@@ -85,6 +85,7 @@ fn nft_takes_rulesets() {
             },
         ],
         capacity: 1_000_000,
+        ..settings(0)
     };
     let none = Settings {
         intercepts: Vec::new(),
@@ -157,7 +158,7 @@ fn serves_without_ipv6() {
             "{:?}",
             installed.notes()
         );
-        let firewall = Firewall::start(&Kernel::default()).unwrap();
+        let firewall = Firewall::start(&settings(10)).unwrap();
         let lifetime = std::time::Duration::from_secs(20);
         firewall
             .open(plain(net.client, server), lifetime)

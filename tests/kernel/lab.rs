@@ -1,5 +1,6 @@
 //! Three network namespaces in a row: client, edge, server.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -279,7 +280,10 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Settings with room for `capacity` pinholes and one transparent listener on the inside.
 pub(crate) fn settings(capacity: usize) -> Settings {
     Settings {
-        kernel: Kernel::default(),
+        kernel: Kernel {
+            data_ports: 1024..=65_535,
+            ..Kernel::default()
+        },
         intercepts: vec![Intercept {
             interfaces: vec!["lan0".to_owned()],
             ports: vec![21, 2121],
@@ -287,5 +291,7 @@ pub(crate) fn settings(capacity: usize) -> Settings {
         }],
         windows: Vec::new(),
         capacity,
+        pinhole_lifetime: Duration::from_secs(3600),
+        servers: BTreeSet::new(),
     }
 }

@@ -6,8 +6,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use portcullis::config::Kernel;
-use portcullis::firewall::{Firewall, FirewallError, MIN_SET_SIZE, install};
+use portcullis::firewall::{Firewall, FirewallError, MIN_SET_SIZE, Settings, install};
 use portcullis::pinhole::Pinhole;
 
 use crate::lab::{Lab, at, eventually, ip, plain, settings, v4};
@@ -16,7 +15,7 @@ use crate::trial;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 type Check = (&'static str, fn(Start));
-type Start = fn(&Kernel) -> Result<Firewall, FirewallError>;
+type Start = fn(&Settings) -> Result<Firewall, FirewallError>;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let ways: [(&str, Start); 2] = [
@@ -25,6 +24,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     ];
     let mut trials = vec![
         trial("a_pinhole_of_two_families_is_refused", refuses_two_families),
+        trial(
+            "what_must_never_be_open_is_refused_whoever_asks",
+            refuses_the_rest,
+        ),
         trial(
             "opening_without_the_table_says_so",
             tells_of_a_missing_table,
@@ -81,7 +84,7 @@ fn all_elements(lab: &Lab) -> [usize; 4] {
 fn started(lab: &Lab, start: Start, capacity: usize) -> Firewall {
     lab.edge.run(|| {
         install(&settings(capacity)).unwrap();
-        start(&Kernel::default()).unwrap()
+        start(&settings(capacity)).unwrap()
     })
 }
 
@@ -194,6 +197,51 @@ fn refuses_two_families() {
         matches!(refused, FirewallError::MixedFamilies { .. }),
         "{refused}"
     );
+}
+
+fn refuses_the_rest() {
+    let lab = Lab::new();
+    let bounds = Settings {
+        pinhole_lifetime: LIFETIME,
+        servers: [v4().server].into(),
+        ..settings(10)
+    };
+    let firewall = lab.edge.run(|| {
+        install(&bounds).unwrap();
+        Firewall::start(&bounds).unwrap()
+    });
+    let (client, server) = (v4().client, v4().server);
+    let good = plain(client, at(server, 5000));
+    let loopback = plain(client, at(ip("127.0.0.1"), 5000));
+    for (pinhole, lifetime, expected) in [
+        (
+            plain(client, at(server, 22)),
+            LIFETIME,
+            "port 22 is below 1024",
+        ),
+        (
+            loopback,
+            LIFETIME,
+            "no data connection may have the address",
+        ),
+        (good, LIFETIME * 2, "is longer than"),
+        (
+            plain(client, at(v4().edge_outside, 5000)),
+            LIFETIME,
+            "is a published server",
+        ),
+    ] {
+        let told = lab.edge.run_async(async || {
+            let refused = firewall.open(pinhole, lifetime).await.unwrap_err();
+            assert!(matches!(refused, FirewallError::Denied { .. }), "{refused}");
+            refused.to_string()
+        });
+        assert!(told.contains(expected), "{told}");
+    }
+    assert_eq!(all_elements(&lab), [0; 4]);
+    lab.edge
+        .run_async(async || firewall.open(good, LIFETIME).await.unwrap());
+    assert_eq!(all_elements(&lab)[0], 1);
 }
 
 fn tells_of_a_missing_table() {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use portcullis::config::Kernel;
 use portcullis::firewall::{Firewall, install};
 use portcullis::pinhole::Pinhole;
 
@@ -50,7 +49,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn start(lab: &Lab) -> Firewall {
     lab.edge.run(|| {
         install(&settings(100)).unwrap();
-        Firewall::start(&Kernel::default()).unwrap()
+        Firewall::start(&settings(100)).unwrap()
     })
 }
 

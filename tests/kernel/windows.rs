@@ -68,7 +68,7 @@ impl Opened {
             .to_vec();
         let firewall = lab.edge.run(|| {
             install(&settings).unwrap();
-            Firewall::start(&Kernel::default()).unwrap()
+            Firewall::start(&settings).unwrap()
         });
         Self { lab, firewall }
     }

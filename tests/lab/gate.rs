@@ -179,6 +179,14 @@ impl Gate {
         })
     }
 
+    /// Waits for it to end by itself; gives how, and what it said.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let ended = wait_until("portcullis to end", || {
+            self.process.try_wait().expect("it is our child")
+        });
+        (ended, self.output())
+    }
+
     /// Gives it another policy and tells it by SIGHUP; waits until it says `word`.
     pub(crate) fn reload(&self, policy: &str, word: &str) {
         let rules = self.audit.with_file_name("policy.yaml");

@@ -80,6 +80,8 @@ fn table(config: Config) {
         intercepts,
         windows,
         capacity: config.limits.pinholes,
+        pinhole_lifetime: config.limits.pinhole_lifetime,
+        servers: BTreeSet::new(),
     });
     let tables = text
         .lines()

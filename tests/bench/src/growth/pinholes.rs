@@ -87,18 +87,23 @@ fn sample(what: &'static str, unit: &'static str, at: Option<u64>, value: f64) -
 
 /// Holds so many in this network namespace, and opens more beside them.
 fn hold(held: usize) -> anyhow::Result<Told> {
-    let kernel = Kernel::default();
-    let installed = install(&Settings {
-        kernel: kernel.clone(),
+    let settings = Settings {
+        kernel: Kernel {
+            data_ports: 1024..=65_535,
+            ..Kernel::default()
+        },
         intercepts: Vec::new(),
         windows: Vec::new(),
         capacity: CAPACITY,
-    })?;
+        pinhole_lifetime: LIFETIME,
+        servers: std::collections::BTreeSet::new(),
+    };
+    let installed = install(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let told = runtime.block_on(async {
-        let firewall = Firewall::start(&kernel)?;
+        let firewall = Firewall::start(&settings)?;
         let before = slab()?;
         let first = open(&firewall, 0, held).await?;
         let kernel_bytes = slab()?.saturating_sub(before) as f64 / held as f64;
