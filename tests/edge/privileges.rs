@@ -40,14 +40,6 @@ fn threads(pid: u32) -> BTreeMap<String, u64> {
     threads
 }
 
-fn child_of(pid: u32) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let [child] = children.split_whitespace().collect::<Vec<_>>()[..] else {
-        panic!("not one child: {children:?}");
-    };
-    child.parse().unwrap()
-}
-
 fn no_thread_that_reads_peers_may_change_the_firewall() {
     let lab = Lab::behind_nat();
     let _server = lab.vsftpd();
@@ -79,7 +71,7 @@ fn without_kernel_work_no_thread_may_do_anything() {
 fn the_keeper_may_change_the_network_and_nothing_else() {
     let lab = Lab::behind_nat();
     let gate = lab.gate();
-    let keeper = child_of(gate.pid());
+    let keeper = gate.keeper();
     let threads = threads(keeper);
     for name in ["nftables", "conntrack-ask"] {
         assert!(threads.contains_key(name), "{threads:?}");
@@ -107,14 +99,10 @@ fn a_killed_keeper_ends_the_gate_and_no_transfer_that_runs() {
     wait_until("the transfer to move", || {
         got.metadata().ok().filter(|file| file.len() > 0)
     });
-    let keeper = child_of(gate.pid());
+    let keeper = gate.keeper();
     lab.edge.sh(&format!("kill -9 {keeper}"));
-    let (ended, said) = gate.end();
+    let ended = gate.end("portcullis stops, to be started anew");
     assert_eq!(ended.code(), Some(1), "a service manager starts it anew");
-    assert!(
-        said.contains("portcullis stops, to be started anew"),
-        "{said}"
-    );
     transfer.wait().unwrap();
     assert!(same(&original, &got), "the transfer finishes");
     assert!(lab.gate().terminate().success());

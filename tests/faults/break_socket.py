@@ -1,8 +1,9 @@
-"""Breaks the netlink socket of portcullis' nftables thread: break_socket.py PID mute|narrow
+"""Breaks the netlink socket by which the keeper changes nftables: break_socket.py PID mute|narrow
 
 mute drops every answer that comes to it, narrow leaves it room for three.
 """
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -18,6 +19,9 @@ process = os.pidfd_open(pid)
 sockets = []
 for fd in sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd")):
     own = libc.syscall(PIDFD_GETFD, process, fd, 0)
+    if own < 0 and ctypes.get_errno() == errno.EBADF:
+        # It looks once a second whether its table is there, by a socket of that moment.
+        continue
     if own < 0:
         sys.exit(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
     try:

@@ -179,12 +179,15 @@ impl Gate {
         })
     }
 
-    /// Waits for it to end by itself; gives how, and what it said.
-    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+    /// Waits for it to end by itself, and to have said `word`; gives how it ended.
+    pub(crate) fn end(mut self, word: &str) -> ExitStatus {
         let ended = wait_until("portcullis to end", || {
             self.process.try_wait().expect("it is our child")
         });
-        (ended, self.output())
+        wait_until(&format!("portcullis to have said {word:?}"), || {
+            self.output().contains(word).then_some(())
+        });
+        ended
     }
 
     /// Gives it another policy and tells it by SIGHUP; waits until it says `word`.
@@ -199,6 +202,17 @@ impl Gate {
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The process of its own that may change the kernel.
+    pub(crate) fn keeper(&self) -> u32 {
+        let pid = self.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.expect("it runs");
+        let [child] = children.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("not one child: {children:?}");
+        };
+        child.parse().expect("it is a pid")
     }
 
     /// Kills it as `kill -9` does.
