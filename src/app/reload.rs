@@ -12,6 +12,7 @@ use crate::config::{self, Config, Listener};
 use crate::inspect::ListenerRules;
 use crate::monitor::RulesLoaded;
 use crate::proxy::{RulesSender, rules_of};
+use crate::rules::Policy;
 
 /// Reads the files again when it is told to.
 #[derive(Debug)]
@@ -21,9 +22,9 @@ pub(super) struct Reload {
     fixed: String,
     senders_by_listener: BTreeMap<String, RulesSender>,
     last: watch::Sender<RulesLoaded>,
-    /// Rules that were replaced and that sessions may still hold: to drop ten thousand takes milliseconds,
-    /// which is not for a session's thread to do.
-    replaced: RefCell<Vec<ListenerRules>>,
+    /// Policies that were replaced and that sessions may still hold, each once: to drop ten thousand rules takes
+    /// milliseconds, which is not for a session's thread to do.
+    replaced: RefCell<Vec<Arc<Policy>>>,
 }
 
 impl Reload {
@@ -52,6 +53,8 @@ impl Reload {
     /// Reads configuration and rules; new rules decide from the next command of every session on.
     /// Files with problems change nothing; the problems are logged and given.
     pub(super) fn run(&self) -> RulesLoaded {
+        // Here as well: reloads that follow each other closely leave no pause for it.
+        self.drop_replaced();
         let (ok, text) = match self.read() {
             Ok(text) => {
                 tracing::info!("{text}");
@@ -74,9 +77,19 @@ impl Reload {
 
     /// Drops the replaced rules that no session holds any more.
     pub(super) fn drop_replaced(&self) {
-        self.replaced.borrow_mut().retain(|rules| {
-            Arc::strong_count(&rules.policy) > 1 || Arc::strong_count(&rules.hosts) > 1
-        });
+        let mut replaced = self.replaced.borrow_mut();
+        replaced.retain(|policy| Arc::strong_count(policy) > 1);
+    }
+
+    /// Keeps what sessions may still hold of these rules. Listeners that name one file share its policy, so that two
+    /// entries for it would hold each other for ever.
+    fn keep_replaced(&self, rules: &ListenerRules) {
+        let mut replaced = self.replaced.borrow_mut();
+        for policy in rules.hosts.values().chain([&rules.policy]) {
+            if !replaced.iter().any(|kept| Arc::ptr_eq(kept, policy)) {
+                replaced.push(Arc::clone(policy));
+            }
+        }
     }
 
     fn read(&self) -> Result<String, String> {
@@ -102,7 +115,7 @@ impl Reload {
             match self.senders_by_listener.get(&listener.name) {
                 Some(sender) => {
                     let before = sender.send_replace(rules_of(listener));
-                    self.replaced.borrow_mut().push(before);
+                    self.keep_replaced(&before);
                 }
                 None => notes += &format!("\nlistener {} needs a restart", listener.name),
             }
@@ -143,4 +156,61 @@ fn fixed(config: &Config) -> String {
     } = config;
     let windows = config.windows();
     format!("{listeners:?} {limits:?} {audit:?} {admin:?} {kernel:?} {sandbox:?} {windows:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::ListenerKind;
+    use crate::proxy::Gate;
+
+    use super::*;
+
+    /// Three listeners with one policy, and one of them with it as a host's too.
+    const CONFIG: &str = r#"listeners:
+  - { name: a, published: { listen: ["127.0.0.1:2121"], server: ["192.0.2.1:21"] }, server-sees: edge, data: relay, rules: policy.yaml }
+  - { name: b, published: { listen: ["127.0.0.1:2122"], server: ["192.0.2.1:21"] }, server-sees: edge, data: relay, rules: policy.yaml }
+  - { name: c, published: { listen: ["127.0.0.1:2123"], server: ["192.0.2.1:21"] }, server-sees: edge, data: relay, rules: policy.yaml,
+      hosts: { ftp.example.org: policy.yaml, other.example.org: other.yaml } }
+audit: { output: stdout }
+"#;
+
+    #[test]
+    fn rules_that_listeners_share_are_dropped_once_no_session_holds_them() {
+        let name = format!("portcullis-reload-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (file, text) in [
+            ("portcullis.yaml", CONFIG),
+            ("policy.yaml", "rules:\n  - { id: all, allow: true }\n"),
+            ("other.yaml", "rules:\n  - { id: none, deny: true }\n"),
+        ] {
+            fs::write(folder.join(file), text).unwrap();
+        }
+        let file = folder.join("portcullis.yaml");
+        let (config, _) = config::load(&file, &config::interface_names()).unwrap();
+        let mut reload = Reload::new(&file, &config);
+        for mut listener in config.listeners {
+            if let ListenerKind::Published { listen, .. } = &mut listener.kind {
+                *listen = vec!["127.0.0.1:0".parse().unwrap()];
+            }
+            let name = listener.name.clone();
+            let (_, sender) = Gate::bind(listener).unwrap();
+            reload.add(name, sender);
+        }
+
+        let rules = reload.senders_by_listener["a"].subscribe();
+        let held = rules.borrow().policy.clone();
+        for _ in 0..5 {
+            assert!(reload.run().ok);
+        }
+        reload.drop_replaced();
+        let kept = reload.replaced.borrow().clone();
+        assert!(matches!(&kept[..], [one] if Arc::ptr_eq(one, &held)));
+        drop((held, kept));
+        reload.drop_replaced();
+        assert!(!reload.has_replaced());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
