@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::batch::{Batch, Place};
+use super::batch::{Batch, MAX_BATCH, Place};
 use super::{AuditError, Row, Store};
 
 /// Lines that go into the store in one transaction.
@@ -23,7 +23,7 @@ const MAX_LINE: u64 = 1 << 20;
 
 /// Lines that the writer may have put into a file of which the store was told nothing: a batch, and
 /// the count of what went unrecorded.
-const MAX_UNTOLD: usize = 513;
+const MAX_UNTOLD: usize = MAX_BATCH + 1;
 
 /// By how much the lines of one batch may be earlier than those of the batch before, in microseconds.
 const MAX_EARLIER: i64 = 60_000_000;

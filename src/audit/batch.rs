@@ -15,8 +15,9 @@ pub(super) struct Batch {
     pub(super) place: Option<Place>,
 }
 
-/// Rows that wait for use, as many as a batch has at most: some megabytes once a gate was that busy.
-const MAX_SPARE: usize = 2048;
+/// Entries that go into one batch at most. Rows and buffers of the largest batch there was stay for the next, some
+/// 2 kB for each entry; retention takes out more than this after each batch.
+pub(super) const MAX_BATCH: usize = 512;
 
 impl Batch {
     /// Gives a row to fill.
@@ -27,7 +28,7 @@ impl Batch {
     /// Lets go of all events.
     pub(super) fn clear(&mut self) {
         for row in self.rows.drain(..).chain(self.quiet.drain(..)) {
-            if self.spare.len() < MAX_SPARE {
+            if self.spare.len() < MAX_BATCH {
                 self.spare.push(row);
             }
         }
@@ -52,5 +53,24 @@ impl Place {
 
     pub(super) fn is_of(&self, other: &Self) -> bool {
         self.is_in(other.device, other.inode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_rows_wait_than_a_batch_has() {
+        let mut batch = Batch::default();
+        for _ in 0..3 {
+            for _ in 0..MAX_BATCH {
+                let row = batch.spare();
+                batch.rows.push(row);
+                batch.quiet.push(Row::default());
+            }
+            batch.clear();
+            assert_eq!(batch.spare.len(), MAX_BATCH);
+        }
     }
 }

@@ -17,17 +17,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::batch::{Batch, Place};
+use super::batch::{Batch, MAX_BATCH, Place};
 use super::forward::Forwarder;
 use super::health::Counts;
 use super::lines::Lines;
 use super::{AuditError, Entry, Store, StoreError, agree, encode, notice};
 
-/// Entries that go into one batch at most.
-const MAX_BATCH: usize = 2048;
-
-/// Between two batches, unless the queue is half full: what a crash may cost beyond the queue is bounded
-/// by it, and no reader of the record waits longer.
+/// Between two batches, unless a whole one waits or the queue is half full: what a crash may cost beyond the queue is
+/// bounded by it, and no reader of the record waits longer.
 const GATHERING: Duration = Duration::from_millis(20);
 
 /// Between two attempts at a write that failed.
@@ -165,7 +162,8 @@ impl Writer {
     async fn wake(&mut self, batch: &mut Vec<Entry>) -> Wake {
         let retains = self.outputs.store.is_some();
         let gathered = self.written_at.map(|at| at + GATHERING);
-        let mut gathers = gathered.is_some_and(|until| until > Instant::now());
+        let mut gathers =
+            self.queue.len() < MAX_BATCH && gathered.is_some_and(|until| until > Instant::now());
         loop {
             let closed = self.queue.is_closed();
             tokio::select! {

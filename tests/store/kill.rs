@@ -30,7 +30,7 @@ const EVENTS: u64 = 3;
 const KILLS: u64 = 10;
 
 /// Accepted entries that may be unwritten when the process is killed: the queue and one batch.
-const MAX_UNWRITTEN: u64 = 4096 + 2048;
+const MAX_UNWRITTEN: u64 = 4096 + 512;
 
 /// The event of a number, each transfer in a session of its own.
 fn numbered(number: u64, verdict: &Verdict) -> Entry {

@@ -86,3 +86,16 @@ impl Store {
 fn oldest(at: SystemTime, keep: Duration) -> SystemTime {
     at.checked_sub(keep).unwrap_or(SystemTime::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::audit::batch::MAX_BATCH;
+
+    use super::*;
+
+    #[test]
+    fn a_step_takes_out_more_than_a_batch_brings_in() {
+        // With the line that counts what went unrecorded.
+        assert!(usize::try_from(STEP).unwrap() > MAX_BATCH + 1);
+    }
+}
