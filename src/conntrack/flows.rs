@@ -4,6 +4,7 @@
 //! as opened and as closed at most once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::message::{Entry, Flow, TcpState};
@@ -13,17 +14,23 @@ use super::{FlowEvent, Key};
 /// twice.
 pub const MAX_FLOWS: usize = 1 << 18;
 /// Ended connections that are remembered until connection tracking forgets them, 10 to 120 s later; of
-/// more, the end may be told twice.
+/// more, the end may be told twice. Each takes some 30 bytes: a busy gate has all that ended within two minutes.
 pub const MAX_ENDED: usize = 1 << 16;
 
 /// The connections with our mark.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     running: BTreeMap<Flow, Running>,
-    ended: BTreeSet<(Flow, u32)>,
+    ended: BTreeSet<Tag>,
     /// The same, oldest first.
-    ended_order: VecDeque<(Flow, u32)>,
+    ended_order: VecDeque<Tag>,
+    /// A secret of this table, so that no peer can choose ports for which two connections have one tag.
+    tags: RandomState,
 }
+
+/// Stands for a connection and its id, which take seven times as much. That two of [`MAX_ENDED`] have the same happens
+/// once in 10^10 times, and leaves one end untold.
+type Tag = u64;
 
 /// How late an event may be heard: a longer time between the kernel's word and the clock says that the
 /// clock was set.
@@ -71,7 +78,7 @@ impl Now {
 impl Flows {
     /// A connection began.
     pub(super) fn handle_new(&mut self, entry: &Entry, now: Now) -> Option<FlowEvent> {
-        if self.ended.contains(&(entry.flow, entry.id)) {
+        if !self.awaits_end(entry) {
             return None;
         }
         let known = self.running.get(&entry.flow);
@@ -95,7 +102,7 @@ impl Flows {
 
     /// Whether the end of this connection is still to be told.
     pub(super) fn awaits_end(&self, entry: &Entry) -> bool {
-        !self.ended.contains(&(entry.flow, entry.id))
+        !self.ended.contains(&self.tag(entry.flow, entry.id))
     }
 
     /// A connection ended, but its entry stays for a while.
@@ -104,13 +111,13 @@ impl Flows {
             return None;
         }
         let event = self.close(entry, now);
-        self.remember_ended((entry.flow, entry.id));
+        self.remember_ended(entry.flow, entry.id);
         Some(event)
     }
 
     /// The entry of a connection went.
     pub(super) fn handle_destroyed(&mut self, entry: &Entry, now: Now) -> Option<FlowEvent> {
-        if self.ended.remove(&(entry.flow, entry.id)) {
+        if self.ended.remove(&self.tag(entry.flow, entry.id)) {
             return None;
         }
         Some(self.close(entry, now))
@@ -129,7 +136,7 @@ impl Flows {
         for (flow, id) in gone {
             self.running.remove(&flow);
             // Word of its end may still be on its way.
-            self.remember_ended((flow, id));
+            self.remember_ended(flow, id);
             events.push(FlowEvent::Closed {
                 key: flow.key,
                 counters: None,
@@ -175,7 +182,12 @@ impl Flows {
         }
     }
 
-    fn remember_ended(&mut self, ended: (Flow, u32)) {
+    fn tag(&self, flow: Flow, id: u32) -> Tag {
+        self.tags.hash_one((flow, id))
+    }
+
+    fn remember_ended(&mut self, flow: Flow, id: u32) {
+        let ended = self.tag(flow, id);
         if self.ended.insert(ended) {
             self.ended_order.push_back(ended);
         }
