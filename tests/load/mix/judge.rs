@@ -54,7 +54,9 @@ pub(super) fn judge(play: Play, samples: &[Sample], open: Open, length: Duration
 
     judge.transfers(&all);
     judge.holds(open == REST, format!("open at the end: {open:?}"));
-    judge.memory(samples, length);
+    let of = |kb: fn(&Sample) -> u64| samples.iter().map(|one| (one.at, kb(one))).collect();
+    judge.memory("the gate", of(|one| one.gate), length);
+    judge.memory("its keeper", of(|one| one.keeper), length);
     judge.record(&all, &tally);
     judge.metrics(&metrics, &tally);
     judge.log(&log);
@@ -125,15 +127,15 @@ impl Judge {
         }
     }
 
-    fn memory(&mut self, samples: &[Sample], length: Duration) {
+    fn memory(&mut self, of: &str, samples: Vec<(Duration, u64)>, length: Duration) {
         let warm = match length >= LONG {
             true => WARM_UP,
             false => length / 6,
         };
         let mut warm: Vec<u64> = samples
-            .iter()
+            .into_iter()
             .filter(|(at, _)| *at >= warm)
-            .map(|(_, kb)| *kb)
+            .map(|(_, kb)| kb)
             .collect();
         let third = warm.len() / 3;
         let median = |part: &mut [u64]| {
@@ -148,7 +150,7 @@ impl Judge {
         self.holds(
             flat,
             format!(
-                "RSS, medians after the first minutes: {first} kB in the first third, {last} kB in the last{judged}"
+                "RSS of {of}, medians after the first minutes: {first} kB in the first third, {last} kB in the last{judged}"
             ),
         );
     }

@@ -14,7 +14,13 @@ const LOOK: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(90);
 
 /// Memory in kB, at a time since the start.
-pub(super) type Sample = (Duration, u64);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) at: Duration,
+    pub(super) gate: u64,
+    /// Of the process that may change the kernel.
+    pub(super) keeper: u64,
+}
 
 /// What is open at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +38,14 @@ pub(super) fn until(play: &Play, length: Duration) -> Vec<Sample> {
     let period = if length >= 3 * long { long } else { short };
     let began = Instant::now();
     let (mut samples, mut line) = (Vec::new(), period);
+    let keeper = play.gate.keeper();
     while began.elapsed() < length {
         std::thread::sleep(LOOK);
-        samples.push((began.elapsed(), scrape::resident(play.gate.pid()) / 1024));
+        samples.push(Sample {
+            at: began.elapsed(),
+            gate: scrape::resident(play.gate.pid()) / 1024,
+            keeper: scrape::resident(keeper) / 1024,
+        });
         if began.elapsed() >= line {
             line += period;
             say(play, began.elapsed());
@@ -67,12 +78,13 @@ fn say(play: &Play, since: Duration) {
     let pid = play.gate.pid();
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
     eprintln!(
-        "{:5} s: honest transfers {done} done, {} failed, {} taken by edits; {attempts} hostile attempts; RSS {} kB, \
+        "{:5} s: honest transfers {done} done, {} failed, {} taken by edits; {attempts} hostile attempts; RSS {} kB and {} kB, \
          {files} files, {} sessions, {} pinholes ({} listed), {} elements",
         since.as_secs(),
         all.failures.count,
         all.taken.count,
         scrape::resident(pid) / 1024,
+        scrape::resident(play.gate.keeper()) / 1024,
         open.sessions,
         open.pinholes,
         open.told,
