@@ -29,12 +29,15 @@ pub fn keep() -> io::Result<()> {
         .enable_all()
         .build()?;
     let (failed, failures) = mpsc::channel(1);
-    runtime.block_on(serve(Process {
+    let served = runtime.block_on(serve(Process {
         ways: Some((questions, serving)),
         kept: None,
         failed,
         failures,
-    }))
+    }));
+    // A thread may wait for the next order still.
+    runtime.shutdown_background();
+    served
 }
 
 struct Process {

@@ -14,6 +14,7 @@ mod control;
 mod following;
 mod healing;
 mod installing;
+mod keeping;
 mod lab;
 mod opening;
 mod pinholes;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         pinholes::trials(),
         opening::trials(),
         installing::trials(),
+        keeping::trials(),
         following::trials(),
         control::trials(),
         windows::trials(),
