@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::io::Errno;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{Errno, write};
 
 use super::Key;
 use super::message::{Entry, Flow, Kind, TcpState, decode, kind};
@@ -20,7 +21,7 @@ pub(super) const GATHERING: Duration = Duration::from_millis(2);
 /// Entries taken at one time; the others wait in the socket, whose buffer holds fewer.
 const MAX_TAKEN: usize = 65_536;
 /// With more that are not told, nobody looks for one among them.
-const MAX_SEARCHED: usize = 256;
+const MAX_SEARCHED: usize = 1024;
 
 /// The socket, and what was taken from it and not told so far.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Source {
     socket: Socket,
     /// The thread is between two rounds, and will look for what others leave.
     gathering: bool,
+    /// Tells the thread of what others leave while it waits for the next event.
+    bell: OwnedFd,
     taken: VecDeque<(Kind, Entry)>,
     lost: bool,
 }
@@ -45,18 +48,25 @@ pub(super) enum Round {
 }
 
 impl Source {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self {
+    pub(super) fn new(socket: Socket) -> io::Result<Self> {
+        Ok(Self {
             socket,
             gathering: false,
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             taken: VecDeque::new(),
             lost: false,
-        }
+        })
     }
 
-    /// What the thread waits on.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// What the thread waits on: the socket, and a bell for what others leave.
+    ///
+    /// # Errors
+    /// Passes on what the system says.
+    pub(super) fn awaited(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([
+            self.socket.as_fd().try_clone_to_owned()?,
+            self.bell.try_clone()?,
+        ])
     }
 
     /// Takes what is there; between this and a round that is idle, others may take.
@@ -95,10 +105,20 @@ impl Source {
     }
 
     /// Takes beginnings alone, for someone who must know of one, up to that of `wanted`; ends take a question to
-    /// the kernel, and are left to the thread. Nothing where the thread waits for the next event: it is being
-    /// woken for it.
+    /// the kernel, and are left to the thread. The first entry is left as well: it may be being told.
     pub(super) fn take_beginnings(&mut self, wanted: &Key, mut tell: impl FnMut(Entry)) {
-        if !self.gathering || self.taken.len() > MAX_SEARCHED {
+        if self.taken.len() > MAX_SEARCHED {
+            return;
+        }
+        let wanted = |entry: &Entry| entry.flow.key == *wanted;
+        let waits = |(kind, entry): &(Kind, Entry)| *kind == Kind::New && wanted(entry);
+        if let Some(index) = self.taken.iter().position(waits) {
+            if index > 0 && self.begins(index) {
+                self.taken
+                    .remove(index)
+                    .into_iter()
+                    .for_each(|(_, entry)| tell(entry));
+            }
             return;
         }
         let (mut index, mut found) = (self.taken.len(), false);
@@ -111,17 +131,32 @@ impl Source {
                     break;
                 }
             }
-            while let Some(&(kind, entry)) = self.taken.get(index) {
-                let same = |(_, earlier): &(Kind, Entry)| earlier.flow.key == entry.flow.key;
-                if kind == Kind::New && !self.taken.iter().take(index).any(same) {
+            while let Some(&(_, entry)) = self.taken.get(index) {
+                if self.begins(index) {
                     tell(entry);
                     self.taken.remove(index);
-                    found |= entry.flow.key == *wanted;
+                    found |= wanted(&entry);
                 } else {
                     index += 1;
                 }
             }
         }
+        if !self.gathering && (self.lost || !self.taken.is_empty()) {
+            // The event that was to wake the thread is gone from the socket.
+            self.gathering = true;
+            if let Err(error) = write(&self.bell, &1_u64.to_ne_bytes()) {
+                tracing::debug!(%error, "Events wait for the next one");
+            }
+        }
+    }
+
+    /// Whether this is the first of its addresses that waits, and tells of a beginning.
+    fn begins(&self, index: usize) -> bool {
+        let Some((Kind::New, entry)) = self.taken.get(index) else {
+            return false;
+        };
+        let same = |(_, earlier): &(Kind, Entry)| earlier.flow.key == entry.flow.key;
+        !self.taken.iter().take(index).any(same)
     }
 
     fn take(&mut self) -> io::Result<()> {

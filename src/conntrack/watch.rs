@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, read};
 use rustix::net::sockopt;
 
 use super::ask::{Answering, MAX_ASKED, Questions, questions};
@@ -123,7 +123,7 @@ pub fn watch_asking(
     let shared = Arc::new(Shared {
         flows: Mutex::new(Flows::default()),
         questions,
-        source: Mutex::new(Source::new(events)),
+        source: Mutex::new(Source::new(events).map_err(fail)?),
         audience: Box::new(audience),
         stop: AtomicBool::new(false),
     });
@@ -195,9 +195,9 @@ impl Listener {
 
     fn listen(&self) -> io::Result<()> {
         // To wait on without the lock, which others need.
-        let fd = lock(&self.shared.source).fd().try_clone_to_owned()?;
+        let awaited = lock(&self.shared.source).awaited()?;
         while !self.shared.stop.load(Ordering::Relaxed) {
-            wait(&fd)?;
+            wait(&awaited)?;
             self.tell_all()?;
         }
         Ok(())
@@ -246,17 +246,20 @@ impl Listener {
     }
 }
 
-/// Waits for an event, at most until the next look whether the thread shall end.
-fn wait(fd: &OwnedFd) -> io::Result<()> {
+/// Waits for an event, or for the bell, at most until the next look whether the thread shall end.
+fn wait([events, bell]: &[OwnedFd; 2]) -> io::Result<()> {
     let timeout = Timespec::try_from(STOP_CHECK).map_err(io::Error::other)?;
-    loop {
-        let mut awaited = [PollFd::new(fd, PollFlags::IN)];
-        match poll(&mut awaited, Some(&timeout)) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+    let mut awaited = [events, bell].map(|fd| PollFd::new(fd, PollFlags::IN));
+    while let Err(error) = poll(&mut awaited, Some(&timeout)) {
+        if error != Errno::INTR {
+            return Err(error.into());
         }
     }
+    let [_, rung] = awaited;
+    if rung.revents().contains(PollFlags::IN) {
+        read(bell, &mut [0; 8])?;
+    }
+    Ok(())
 }
 
 /// What the kernel counted on connections that ended, asked for at one time.

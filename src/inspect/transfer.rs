@@ -18,6 +18,9 @@ use super::{
 
 /// How long the kernel's word that a pinhole was used may come after the transfer's end.
 const SEEN_GRACE: Duration = Duration::from_millis(250);
+/// The same where the server says that all was moved, so that there was a connection: its word is late, on a
+/// machine that has too much to do or stood still.
+const DONE_GRACE: Duration = Duration::from_secs(5);
 /// How long data may still move after the transfer's end before it is counted as it is.
 const DRAIN_GRACE: Duration = Duration::from_secs(60);
 /// How long the answer to a measurement may take.
@@ -208,6 +211,9 @@ impl Inspector {
             .find(|finishing| Some(finishing.open.id) == id)
         {
             finishing.code = Some(code);
+            if let (false, 200..300) = (finishing.open.used, code) {
+                finishing.deadline = finishing.deadline.max(now + DONE_GRACE);
+            }
         }
     }
 
@@ -229,7 +235,11 @@ impl Inspector {
         };
         let (id, used) = (open.id, open.used);
         self.actions.push_back(Action::ClosePinhole { id, used });
-        let grace = if open.used { DRAIN_GRACE } else { SEEN_GRACE };
+        let grace = match (open.used, code) {
+            (true, _) => DRAIN_GRACE,
+            (false, Some(200..300)) => DONE_GRACE,
+            (false, _) => SEEN_GRACE,
+        };
         let finishing = Finishing {
             open,
             end,
