@@ -22,7 +22,7 @@ const MIN_PORT: u16 = 1024;
 
 /// Knows the bounds that hold for all sessions of one configuration.
 #[derive(Clone, Debug)]
-pub(super) struct Guard {
+pub struct Guard {
     pinhole_lifetime: Duration,
     windows: usize,
     /// The ports that are leased: what is translated is announced on one of them.
@@ -32,7 +32,8 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// Takes the bounds from what the table is built from.
+    pub fn new(settings: &Settings) -> Self {
         Self {
             pinhole_lifetime: settings.pinhole_lifetime,
             windows: settings.windows.len(),
@@ -42,6 +43,11 @@ impl Guard {
     }
 
     /// Whether this may be opened for so long.
+    pub fn admits(&self, subject: &Subject, lifetime: Duration) -> bool {
+        self.check(subject, lifetime).is_ok()
+    }
+
+    /// The same.
     ///
     /// # Errors
     /// Says why not.

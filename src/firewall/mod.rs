@@ -32,6 +32,7 @@ use thiserror::Error;
 use crate::config::Kernel;
 use crate::rules::Window;
 
+pub use guard::Guard;
 pub use handle::{Firewall, MAX_OPEN_REQUESTS};
 pub use healer::{CHECK_INTERVAL, HEAL_PAUSE, Healer};
 pub use install::{Installed, install};

@@ -1,11 +1,15 @@
 //! Answers of the kernel: messages of nfnetlink, connection tracking and rtnetlink, read without a panic and
-//! without going round; and what portcullis writes reads back.
+//! without going round; what portcullis writes reads back; and what the one process that may write it is asked for,
+//! whose guard lets nothing pass that must never be open.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use portcullis::config::Kernel;
 use portcullis::conntrack::decode;
-use portcullis::firewall::{encode, plan_close, plan_open};
+use portcullis::firewall::{Guard, Settings, Subject, encode, plan_close, plan_open};
+use portcullis::net::line::decode as decode_message;
 use portcullis::net::netlink::{Builder, Message, attributes, messages};
 use portcullis::pinhole::Pinhole;
 
@@ -34,6 +38,47 @@ pub fn run(data: &[u8]) {
         });
     }
     write_back(data);
+    ask(data);
+}
+
+/// Reads the bytes as what to open and for how long.
+fn ask(data: &[u8]) {
+    let Ok((subject, lifetime)) = decode_message::<(Subject, Duration)>(data) else {
+        return;
+    };
+    let longest = Duration::from_secs(60);
+    let guard = Guard::new(&Settings {
+        kernel: Kernel::default(),
+        intercepts: Vec::new(),
+        windows: Vec::new(),
+        capacity: 10,
+        pinhole_lifetime: longest,
+        servers: BTreeSet::new(),
+    });
+    if !guard.admits(&subject, lifetime) {
+        return;
+    }
+    let Subject::Pinhole(pinhole) = subject else {
+        panic!("{subject} passed, and there are no windows");
+    };
+    assert!(lifetime <= longest, "{lifetime:?}");
+    let Pinhole {
+        initiator,
+        announced,
+        target,
+        source,
+        ..
+    } = pinhole;
+    for address in [initiator, announced.ip(), target.ip(), source] {
+        assert_eq!(address.is_ipv4(), initiator.is_ipv4(), "{pinhole}");
+        let never = address.is_loopback() || address.is_multicast() || address.is_unspecified();
+        assert!(!never, "{pinhole}");
+    }
+    assert!(
+        announced.port() >= 1024 && target.port() >= 1024,
+        "{pinhole}"
+    );
+    assert!(subject.plan_open(lifetime).len() <= 4);
 }
 
 fn read(message: &Message<'_>) {
