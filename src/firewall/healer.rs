@@ -18,6 +18,9 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// tables as fast as they can.
 pub const HEAL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a list of rules that was cut short is begun anew.
+const MAX_LISTS: usize = 100;
+
 /// Knows what [`install`] put in place, and does it again where it is gone; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Healer {
@@ -173,13 +176,11 @@ impl Shared {
     }
 }
 
-/// Handles of the table's rules; `None` where nothing is known.
+/// Handles of the table's rules; `None` where nothing is known. Pinholes that open and close cut a list short, so
+/// that a busy gate takes some attempts; without one, a rule that goes later would not be missed.
 fn rules_of(settings: &Settings) -> Option<BTreeSet<u64>> {
-    let connection = Connection::open(&settings.kernel.table);
-    connection
-        .and_then(|mut connection| connection.rules())
-        .ok()
-        .flatten()
+    let mut connection = Connection::open(&settings.kernel.table).ok()?;
+    (0..MAX_LISTS).find_map(|_| connection.rules().ok().flatten())
 }
 
 impl Presence {
