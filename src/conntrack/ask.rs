@@ -6,14 +6,14 @@
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::message::{Entry, Flow, ask_for, ask_for_all, decode, has_mark};
 use crate::config::Mark;
 use crate::net::line::{Line, Room, encode};
-use crate::net::netlink::{Builder, DONE, DUMP_INTERRUPTED, Family, Message, Socket, messages};
+use crate::net::netlink::{Builder, Family, Message, Socket, messages};
 
 /// Connections that are asked about at one time: as many answers fit any receive buffer.
 pub(super) const MAX_ASKED: usize = 64;
@@ -23,8 +23,6 @@ const MAX_TOLD: usize = 256;
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer may take in all, and each part of a long one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
-/// How often an interrupted list is begun anew.
-const MAX_LISTS: usize = 3;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
@@ -247,37 +245,14 @@ impl Answering {
     }
 
     fn list(&mut self) -> io::Result<Vec<Entry>> {
-        for _ in 0..MAX_LISTS {
-            if let Some(entries) = self.list_once()? {
-                return Ok(entries);
-            }
-        }
-        Err(io::ErrorKind::Interrupted.into())
-    }
-
-    /// `None` where the table changed in a way that may have hidden entries.
-    fn list_once(&mut self) -> io::Result<Option<Vec<Entry>>> {
-        let sequence = self.socket.reserve(1);
-        let mut builder = Builder::default();
-        ask_for_all(&mut builder, sequence, self.mark);
-        self.socket.send(builder.bytes())?;
         let mut entries = Vec::new();
-        let mut whole = true;
-        let begun = Instant::now();
-        while begun.elapsed() < KERNEL_TIMEOUT * 5 {
-            for message in messages(self.socket.receive()?) {
-                if message.sequence != sequence {
-                    continue;
-                }
-                whole &= message.flags & DUMP_INTERRUPTED == 0;
-                match message.errno() {
-                    Some(0) if message.kind == DONE => return Ok(whole.then_some(entries)),
-                    Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                    None => entries.extend(own(&message, self.mark)),
-                }
-            }
-        }
-        Err(io::ErrorKind::TimedOut.into())
+        let mark = self.mark;
+        let ask = |builder: &mut Builder, sequence| ask_for_all(builder, sequence, mark);
+        self.socket.list(ask, |message| match message {
+            Some(message) => entries.extend(own(message, mark)),
+            None => entries.clear(),
+        })?;
+        Ok(entries)
     }
 }
 

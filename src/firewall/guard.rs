@@ -120,6 +120,7 @@ mod tests {
 
     use super::*;
     use crate::config::Kernel;
+    use crate::firewall::plan::tests::pinhole;
     use crate::rules::Window;
 
     const LIFETIME: Duration = Duration::from_secs(60);
@@ -140,16 +141,6 @@ mod tests {
             pinhole_lifetime: LIFETIME,
             servers: servers.iter().map(|ip| ip.parse().unwrap()).collect(),
         })
-    }
-
-    fn pinhole(initiator: &str, announced: &str, target: &str, source: &str) -> Pinhole {
-        Pinhole {
-            initiator: initiator.parse().unwrap(),
-            announced: announced.parse().unwrap(),
-            target: target.parse().unwrap(),
-            source: source.parse().unwrap(),
-            from_port_20: false,
-        }
     }
 
     fn why(guard: &Guard, pinhole: Pinhole, lifetime: Duration) -> String {

@@ -102,15 +102,11 @@ impl Firewall {
                 }
             })
             .map_err(failed)?;
-        let outbox = Arc::new(Outbox::new(asking.orders));
-        let waiting = Arc::new(Waiting::default());
-        let firewall = Self::new(&outbox, &waiting, 0, &settings.kernel.table.as_str().into());
-        let tend = outbox.tend();
+        let (tend, mut handles) = asking.handles(&settings.kernel.table);
+        let (firewall, listen) = handles.pop().ok_or(FirewallError::Stopped)?;
         let listen = move || {
             runtime.spawn(tend);
-            for line in asking.answers {
-                runtime.block_on(waiting.listen(line));
-            }
+            runtime.block_on(listen);
         };
         thread::Builder::new()
             .name("firewall".to_owned())

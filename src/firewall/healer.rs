@@ -18,9 +18,6 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// tables as fast as they can.
 pub const HEAL_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a list of rules that was cut short is begun anew.
-const MAX_LISTS: usize = 100;
-
 /// Knows what [`install`] put in place, and does it again where it is gone; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Healer {
@@ -37,8 +34,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Handles of the rules that [`install`] made; empty where they are not known.
-    rules: BTreeSet<u64>,
+    /// Handles of the rules that [`install`] made; `None` where they are not known, which the next look makes up for.
+    rules: Option<BTreeSet<u64>>,
     last: Option<Attempt>,
     stopped: bool,
 }
@@ -64,7 +61,7 @@ impl Healer {
             ..Presence::look(&settings)
         };
         let state = State {
-            rules: rules_of(&settings).unwrap_or_default(),
+            rules: rules_of(&settings),
             ..State::default()
         };
         Self {
@@ -126,7 +123,13 @@ impl Shared {
         }
         let mut there = Presence::look(&self.settings);
         // Rules that others add are theirs to answer for.
-        there.table &= rules_of(&self.settings).is_none_or(|rules| rules.is_superset(&state.rules));
+        if let Some(rules) = rules_of(&self.settings) {
+            match &state.rules {
+                Some(wanted) => there.table &= rules.is_superset(wanted),
+                // A table that lies dormant shows none.
+                None => state.rules = Some(rules).filter(|rules| !rules.is_empty()),
+            }
+        }
         if there.has(self.wanted) && !table_failed {
             return true;
         }
@@ -146,7 +149,7 @@ impl Shared {
             }
         }
         if outcome.is_ok() && (!there.table || table_failed) {
-            state.rules = rules_of(&self.settings).unwrap_or_default();
+            state.rules = rules_of(&self.settings);
         }
         state.last = Some(Attempt {
             at: Instant::now(),
@@ -176,11 +179,12 @@ impl Shared {
     }
 }
 
-/// Handles of the table's rules; `None` where nothing is known. Pinholes that open and close cut a list short, so
-/// that a busy gate takes some attempts; without one, a rule that goes later would not be missed.
+/// Handles of the table's rules; `None` where nothing is known.
 fn rules_of(settings: &Settings) -> Option<BTreeSet<u64>> {
-    let mut connection = Connection::open(&settings.kernel.table).ok()?;
-    (0..MAX_LISTS).find_map(|_| connection.rules().ok().flatten())
+    let rules = Connection::open(&settings.kernel.table).and_then(|mut table| table.rules());
+    rules
+        .inspect_err(|error| tracing::debug!(%error, "the rules of the table are not known"))
+        .ok()
 }
 
 impl Presence {

@@ -146,12 +146,17 @@ pub(super) fn address(ip: IpAddr) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const LIFETIME: Duration = Duration::from_secs(60);
 
-    fn pinhole(initiator: &str, announced: &str, target: &str, source: &str) -> Pinhole {
+    pub(in crate::firewall) fn pinhole(
+        initiator: &str,
+        announced: &str,
+        target: &str,
+        source: &str,
+    ) -> Pinhole {
         Pinhole {
             initiator: initiator.parse().unwrap(),
             announced: announced.parse().unwrap(),

@@ -60,21 +60,38 @@ impl Asking {
         table: &str,
         runtime: impl Fn(usize) -> Option<&'a Handle>,
     ) -> Vec<Firewall> {
-        let table: Arc<str> = table.into();
-        let outbox = Arc::new(Outbox::new(self.orders));
-        let mut all = Vec::new();
-        for (number, line) in (0..).zip(self.answers) {
-            let Some(runtime) = runtime(usize::from(number)) else {
+        let (tend, handles) = self.handles(table);
+        let (mut tend, mut all) = (Some(tend), Vec::new());
+        for (number, (firewall, listen)) in handles.into_iter().enumerate() {
+            let Some(runtime) = runtime(number) else {
                 break;
             };
-            if all.is_empty() {
-                runtime.spawn(outbox.tend());
+            if let Some(tend) = tend.take() {
+                runtime.spawn(tend);
             }
-            let waiting = Arc::new(Waiting::default());
-            all.push(Firewall::new(&outbox, &waiting, number, &table));
-            runtime.spawn(async move { waiting.listen(line).await });
+            runtime.spawn(listen);
+            all.push(firewall);
         }
         all
+    }
+
+    /// The handles, each with what has to run for its answers, and what has to run for all.
+    pub(super) fn handles(
+        self,
+        table: &str,
+    ) -> (
+        impl Future<Output = ()> + Send + use<>,
+        Vec<(Firewall, impl Future<Output = ()> + Send + use<>)>,
+    ) {
+        let table: Arc<str> = table.into();
+        let outbox = Arc::new(Outbox::new(self.orders));
+        let handle = |(number, line)| {
+            let waiting = Arc::new(Waiting::default());
+            let firewall = Firewall::new(&outbox, &waiting, number, &table);
+            (firewall, async move { waiting.listen(line).await })
+        };
+        let handles = (0..).zip(self.answers).map(handle).collect();
+        (outbox.tend(), handles)
     }
 }
 

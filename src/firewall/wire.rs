@@ -11,9 +11,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::plan::{Change, Element};
-use crate::net::netlink::{
-    self, ACK, Builder, CREATE, DONE, DUMP, DUMP_INTERRUPTED, EXCLUSIVE, Family, REQUEST, messages,
-};
+use crate::net::netlink::{self, ACK, Builder, CREATE, DUMP, EXCLUSIVE, Family, REQUEST, messages};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -144,41 +142,39 @@ impl Connection {
     }
 
     /// The handles of the table's rules: each is given once, so that a rule which was replaced is another
-    /// one. Empty where the table is dormant; `None` where rules changed meanwhile.
+    /// one. Empty where the table is dormant.
     ///
     /// # Errors
-    /// ENOENT where the table is gone.
-    pub(super) fn rules(&mut self) -> io::Result<Option<BTreeSet<u64>>> {
+    /// ENOENT where the table is gone; [`io::ErrorKind::Interrupted`] where it never stood still for a list.
+    pub(super) fn rules(&mut self) -> io::Result<BTreeSet<u64>> {
         const DORMANT: u32 = 1;
+        let mut rules = BTreeSet::new();
         if self.flags()? & DORMANT != 0 {
-            return Ok(Some(BTreeSet::new()));
+            return Ok(rules);
         }
-        let (sequence, table) = (self.socket.reserve(1), &self.table);
-        self.builder.clear();
-        let flags = REQUEST | DUMP;
-        self.builder
-            .message(GET_RULE, flags, sequence, &INET_HEADER, |builder| {
-                builder.text(1, table);
-            });
-        self.socket.send(self.builder.bytes())?;
-        let (mut rules, mut whole) = (BTreeSet::new(), true);
-        loop {
-            for message in messages(self.socket.receive()?) {
-                if message.sequence != sequence {
-                    continue;
-                }
-                whole &= message.flags & DUMP_INTERRUPTED == 0;
-                match message.errno() {
-                    Some(0) if message.kind == DONE => return Ok(whole.then_some(rules)),
-                    Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                    // NFTA_RULE_HANDLE, a u64 in network order.
-                    None => rules.extend(message.attributes(4).find_map(|(kind, value)| {
-                        let bytes = value.first_chunk().filter(|_| kind == 3)?;
-                        Some(u64::from_be_bytes(*bytes))
-                    })),
-                }
-            }
-        }
+        let table = &self.table;
+        let ask = |builder: &mut Builder, sequence| {
+            builder.message(
+                GET_RULE,
+                REQUEST | DUMP,
+                sequence,
+                &INET_HEADER,
+                |builder| {
+                    builder.text(1, table);
+                },
+            );
+        };
+        self.socket.list(ask, |message| {
+            let Some(message) = message else {
+                return rules.clear();
+            };
+            // NFTA_RULE_HANDLE, a u64 in network order.
+            rules.extend(message.attributes(4).find_map(|(kind, value)| {
+                let bytes = value.first_chunk().filter(|_| kind == 3)?;
+                Some(u64::from_be_bytes(*bytes))
+            }));
+        })?;
+        Ok(rules)
     }
 
     /// NFTA_TABLE_FLAGS, a u32 in network order.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{
     self, AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt,
@@ -222,6 +222,11 @@ pub enum Family {
 
 /// Bytes of one received datagram; the kernel's dumps use at most 32 KiB.
 const DATAGRAM: usize = 65_536;
+/// How often a list that was cut short is begun anew: each takes some 100 µs, and a busy gate changes its table
+/// and its connections some hundred times a second.
+const MAX_LISTS: usize = 50;
+/// How long one list may take.
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Socket {
     /// Opens a socket that joins the multicast `groups` (a bit mask, 0 for none). `prepare` sees the
@@ -331,6 +336,53 @@ impl Socket {
                 None => {}
             }
         }
+    }
+
+    /// Sends one request for a list, built by `build` from its sequence number, and gives each entry to `take`, until
+    /// the list is whole: entries that come and go meanwhile cut it short, and it is begun anew then, with
+    /// `take` told so by `None`.
+    ///
+    /// # Errors
+    /// The errno that the kernel answers; [`io::ErrorKind::Interrupted`] where all of [`MAX_LISTS`] were cut short.
+    pub fn list(
+        &mut self,
+        build: impl Fn(&mut Builder, u32),
+        mut take: impl FnMut(Option<&Message<'_>>),
+    ) -> io::Result<()> {
+        for _ in 0..MAX_LISTS {
+            take(None);
+            if self.list_once(&build, &mut take)? {
+                return Ok(());
+            }
+        }
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    /// Whether the list is whole.
+    fn list_once(
+        &mut self,
+        build: impl Fn(&mut Builder, u32),
+        mut take: impl FnMut(Option<&Message<'_>>),
+    ) -> io::Result<bool> {
+        let sequence = self.reserve(1);
+        let mut builder = Builder::default();
+        build(&mut builder, sequence);
+        self.send(builder.bytes())?;
+        let (begun, mut whole) = (Instant::now(), true);
+        while begun.elapsed() < LIST_TIMEOUT {
+            for message in messages(self.receive()?) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                whole &= message.flags & DUMP_INTERRUPTED == 0;
+                match message.errno() {
+                    Some(0) if message.kind == DONE => return Ok(whole),
+                    Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    None => take(Some(&message)),
+                }
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 }
 
