@@ -14,6 +14,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("opening_puts_a_flushed_table_back", opening_heals),
         trial("a_flushed_table_comes_back_unasked", watching_heals),
+        trial(
+            "rules_that_go_come_back_while_pinholes_open_and_close",
+            busy_table_heals,
+        ),
         trial("flushed_policy_routing_comes_back", routing_heals),
         trial("healing_keeps_a_pause", keeps_a_pause),
         trial("nothing_comes_back_after_the_end", ends),
@@ -94,6 +98,43 @@ fn watching_heals() {
     watched(&lab, async |_, _| {
         lab.edge.sh("nft flush ruleset");
         comes("the table", || tables(&lab) == 1).await;
+    });
+}
+
+/// What pinholes change cuts short what is listed meanwhile.
+fn busy_table_heals() {
+    let lab = Lab::new();
+    let admits = || {
+        lab.edge
+            .sh("nft list table inet portcullis 2>&1")
+            .matches("@admit4 ")
+            .count()
+    };
+    watched(&lab, async |_, firewall| {
+        let busy: Vec<_> = (0..8_u16)
+            .map(|number| {
+                let firewall = firewall.clone();
+                tokio::spawn(async move {
+                    loop {
+                        let pinhole = plain(v4().client, at(v4().server, 5000 + number));
+                        // While the table is away it cannot be opened.
+                        drop(firewall.open(pinhole, LIFETIME).await);
+                        firewall.close_later(pinhole);
+                    }
+                })
+            })
+            .collect();
+        let wanted = admits();
+        assert!(wanted > 0);
+        for round in 0..4 {
+            tokio::time::sleep(HEAL_PAUSE).await;
+            lab.edge.sh(
+                "nft delete rule inet portcullis intercept handle \
+                 $(nft -a list chain inet portcullis intercept | sed -n 's/.*admit4 .* handle //p' | head -1)",
+            );
+            comes(&format!("the rule of round {round}"), || admits() == wanted).await;
+        }
+        busy.iter().for_each(tokio::task::JoinHandle::abort);
     });
 }
 
