@@ -76,9 +76,8 @@ fn decide(policy: &Policy) {
     for name in policy.rule_names() {
         assert!(written_rule(policy, &name.id).is_some());
     }
-    let _ = (
-        policy.windows(),
-        policy.bounded_without_relay(),
-        policy.protocol(),
-    );
+    for window in policy.windows() {
+        assert!(1024 <= window.first && window.first <= window.last);
+    }
+    let _ = (policy.bounded_without_relay(), policy.protocol());
 }
