@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::hostile::KINDS;
+use super::kinds::KINDS;
 use super::ledger::{All, Asked, Kept};
 use super::places::SIDES;
 use super::tally::Tally;

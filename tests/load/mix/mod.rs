@@ -9,6 +9,7 @@ mod edits;
 mod honest;
 mod hostile;
 mod judge;
+mod kinds;
 mod ledger;
 mod manners;
 mod places;
