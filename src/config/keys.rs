@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::rules::DataPath;
+use crate::rules::{DataPath, FIRST_PORT};
 use crate::yaml::{Key, Section, Shape};
 
 use super::admin::MAX_CONNECTIONS;
@@ -275,7 +275,7 @@ pub(super) static KERNEL: LazyLock<Section> = LazyLock::new(|| {
         ),
         Key::optional(
             "data-ports",
-            Shape::Ports(1024),
+            Shape::Ports(FIRST_PORT),
             "Ports announced for others.",
         ),
     ])

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rules::{Rate, rate_of_count};
+use crate::rules::{FIRST_PORT, Rate, rate_of_count};
 use crate::yaml::{Map, Node, Report, number, quoted};
 
 use super::{Kernel, Limits, Mark, keys};
@@ -125,7 +125,7 @@ pub(super) fn kernel(node: &Node, report: &mut Report) -> Kernel {
         kernel.routing_table = number;
     }
     if let Some(node) = map.optional("data-ports")
-        && let Some(ports) = report.ports(node, "`data-ports`", 1024)
+        && let Some(ports) = report.ports(node, "`data-ports`", FIRST_PORT)
     {
         kernel.data_ports = ports;
     }

@@ -16,9 +16,7 @@ use super::window::WindowSpec;
 use crate::inspect::WINDOW_LIFETIME;
 use crate::nat;
 use crate::pinhole::Pinhole;
-
-/// The lowest port of a data connection (protocol rule 27).
-const MIN_PORT: u16 = 1024;
+use crate::rules::FIRST_PORT;
 
 /// Knows the bounds that hold for all sessions of one configuration.
 #[derive(Clone, Debug)]
@@ -68,8 +66,8 @@ impl Guard {
 
     fn check_pinhole(&self, pinhole: &Pinhole, lifetime: Duration) -> Result<(), Refusal> {
         let ports = [pinhole.announced.port(), pinhole.target.port()];
-        if let Some(port) = ports.into_iter().find(|&port| port < MIN_PORT) {
-            return denied(format!("port {port} is below {MIN_PORT}"));
+        if let Some(port) = ports.into_iter().find(|&port| port < FIRST_PORT) {
+            return denied(format!("port {port} is below {FIRST_PORT}"));
         }
         let announced = pinhole.announced.port();
         if pinhole.redirects() && !self.data_ports.contains(&announced) {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::yaml::{Key, Section, Shape};
 
 use super::compile::DAYS;
-use super::{Channel, DataPath, Field, Loudness, Per, Reaction, TransferMode};
+use super::{Channel, DataPath, FIRST_PORT, Field, Loudness, Per, Reaction, TransferMode};
 
 /// A reply that denies (RFC 959 §4.2): a code from 400 to 559 other than 421, and a text.
 const REPLY: &str = r"^(?!421)[45][0-5][0-9] (?=.*[^ ])[^\x00-\x1f\x7f]{1,396}$";
@@ -240,7 +240,7 @@ pub(super) static WINDOW: LazyLock<Section> = LazyLock::new(|| {
     Section::new(vec![
         Key::required(
             "ports",
-            Shape::Ports(1024),
+            Shape::Ports(FIRST_PORT),
             "The server's ports for passive mode.",
         ),
         Key::optional(
@@ -275,7 +275,7 @@ pub(super) static PROTOCOL: LazyLock<Section> = LazyLock::new(|| {
         ),
         Key::optional(
             "refused-ports",
-            Shape::many(Shape::Ports(1024)),
+            Shape::many(Shape::Ports(FIRST_PORT)),
             "Ports that no announcement may name.",
         ),
         Key::optional(

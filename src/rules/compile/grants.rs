@@ -9,7 +9,7 @@ use crate::yaml::{Map, Node, Value, nearest, quoted};
 use super::super::keys;
 use super::super::rule::Rule;
 use super::super::text::reply_text;
-use super::super::{DataPath, Grants, Mask, Tls, Window};
+use super::super::{DataPath, FIRST_PORT, Grants, Mask, Tls, Window};
 use super::Compiler;
 
 /// Connections through a window at one time where none is written.
@@ -212,7 +212,7 @@ impl Compiler<'_> {
             true => at_most.and_then(|number| u16::try_from(number).ok()),
             false => Some(WINDOW_AT_MOST),
         };
-        let ports = self.report.ports(ports?, "`ports`", 1024)?;
+        let ports = self.report.ports(ports?, "`ports`", FIRST_PORT)?;
         Some(Window {
             first: *ports.start(),
             last: *ports.end(),
